@@ -1,0 +1,130 @@
+// Package rules turns what operators and labels ask for into an immutable Table
+// that answers "which Entry?". It is pure: the same input gives the same Table.
+package rules
+
+import (
+	"net/netip"
+	"time"
+
+	"arzur.net/lb/health"
+)
+
+// PathMatch says how a Rule's Path is compared with a request's.
+type PathMatch uint8
+
+const (
+	// PathPrefix: whole segments; /foo takes /foo and /foo/bar, not /foobar.
+	PathPrefix PathMatch = iota
+	// PathExact: the whole path, byte for byte.
+	PathExact
+	// PathRegexp: an RE2 expression, unanchored, over the path.
+	PathRegexp
+	// PathRaw: Rancher's: a plain string prefix, case-insensitive, no segment boundary.
+	PathRaw
+)
+
+// Order is the relation that puts the rules of one port into the order in which they are tried.
+type Order uint8
+
+const (
+	// OrderDefault: priority, exact host, longer wildcard, no host; inside that exact path, longer path.
+	OrderDefault Order = iota
+	// OrderRancher: priority, then the classes host+path, host, wildcard+path, wildcard, path, default.
+	OrderRancher
+)
+
+// Rule is what an operator or a label asks for: a match, options and a service.
+type Rule struct {
+	Name     string     // how logs and metrics call it; Compile derives one when empty
+	Origin   string     // where it was written: "rules.yml:14", a container and its label, ...
+	Port     uint16     // source_port
+	Address  netip.Addr // bind address; the zero Addr means all, IPv4 and IPv6
+	Protocol string     // "http"; "" means http
+
+	Hostname  string // exact, *.suffix, prefix.*, or "" for any
+	Path      string // "" for any
+	PathMatch PathMatch
+	Expr      string // Traefik 3 matcher language, instead of Hostname and Path
+	Priority  int    // lower first; 0 means none
+	Order     Order  // OrderRancher for rules of a Rancher stack
+
+	Service     string // the name of a Service of the same input; "" only with Redirect
+	TargetPort  uint16 // 0: same as Port
+	Weight      *int   // of this rule's share when pools merge; nil: 1
+	BackendName string // names the pool
+
+	StripPrefix string
+	AddPrefix   string
+	ReplacePath string
+	Redirect    *Redirect
+
+	RequestHeaders  HeaderEdit
+	ResponseHeaders HeaderEdit
+}
+
+// Redirect answers with a Location instead of a backend. Empty parts stay as in the request.
+type Redirect struct {
+	Scheme string
+	Host   string
+	Port   uint16
+	Path   string
+	Code   int // 301, 302, 303, 307 or 308; 0 means 302
+}
+
+// HeaderEdit changes header fields: Remove first, then Set replaces, then Add appends.
+type HeaderEdit struct {
+	Set    []HeaderField
+	Add    []HeaderField
+	Remove []string
+}
+
+// HeaderField is one field of a HeaderEdit.
+type HeaderField struct{ Name, Value string }
+
+// Empty says whether the edit does nothing.
+func (e *HeaderEdit) Empty() bool { return len(e.Set) == 0 && len(e.Add) == 0 && len(e.Remove) == 0 }
+
+// WhenAllDown says what a Pool does when no Target is usable.
+type WhenAllDown uint8
+
+const (
+	// Fail answers 503.
+	Fail WhenAllDown = iota
+	// Try picks among all Targets as if they were usable.
+	Try
+)
+
+// Service is a named group of instances as a Source announced it.
+type Service struct {
+	Name      string // "blog", or "stack/blog"
+	Origin    string
+	Instances []Instance
+	Balance   string // "round-robin"; "" means that
+	Check     *health.Check
+
+	MaxConnections  int           // per server, over all loops; 0: no limit
+	QueueLength     int           // waiting exchanges per pool, used with MaxConnections; 0: the default
+	QueueTimeout    time.Duration // how long one may wait for a place; 0: the default
+	ConnectTimeout  time.Duration // 0: the default
+	ResponseTimeout time.Duration // to the response head; 0: the default
+	Retries         *int          // further attempts after the first; nil: the default
+	WhenAllDown     WhenAllDown
+}
+
+// Instance is one address of a Service.
+type Instance struct {
+	Host   string     // as written: an IP address or a DNS name
+	Addr   netip.Addr // set once known: at once for an IP address, by the resolver for a name
+	Port   uint16     // 0: the rule's target port
+	Weight *int       // nil: 1; 0: no new traffic
+	Backup bool       // used only while no other instance is usable
+}
+
+// Problem is something in the input that Compile could not or should not use.
+type Problem struct {
+	Origin string // of the rule or service at fault
+	Other  string // origin of the second rule, when two are involved
+	Rule   string // its name
+	Reason string // in words, with the fix
+	Fatal  bool   // the rule is not in the Table; else it is, and this is a warning
+}
