@@ -52,7 +52,8 @@ type Backend struct {
 	rounds   atomic.Int32 // consecutive ejections, for the growing back-off
 	ejected  atomic.Int64 // Now until which live traffic stays away, 0 if none
 	reason   atomic.Pointer[Verdict]
-	seen     atomic.Int64 // Now when a Table last named it
+	seen     atomic.Int64           // Now when a Table last named it
+	status   atomic.Pointer[Status] // the active check's book
 }
 
 // Verdict is what is known of a Backend's health, in words.
@@ -149,7 +150,7 @@ func (b *Backend) Down() bool { return b.down.Load() }
 func (b *Backend) Verdict() *Verdict { return b.reason.Load() }
 
 // SetDown is the checker's: it marks the Backend down or up, with the reason.
-// A check that passes also ends a passive ejection.
+// Marking it up also ends a passive ejection.
 func (b *Backend) SetDown(down bool, v *Verdict) {
 	b.down.Store(down)
 	b.reason.Store(v)
