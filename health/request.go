@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -176,8 +177,8 @@ func unescape(s string) (b byte, n int, err error) {
 		return c, 2, nil
 	case 'x':
 		if len(s) >= 4 {
-			if _, err := fmt.Sscanf(s[2:4], "%2x", &b); err == nil {
-				return b, 4, nil
+			if n, err := strconv.ParseUint(s[2:4], 16, 8); err == nil {
+				return byte(n), 4, nil
 			}
 		}
 		return 0, 0, fmt.Errorf(`escape %q: want \x and two hexadecimal digits`, s[:min(len(s), 4)])

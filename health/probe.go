@@ -1,0 +1,168 @@
+package health
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// maxHead bounds the response head a probe reads: ours are small, and an
+	// endless one must not cost memory.
+	maxHead = 16 << 10
+	// maxInterim bounds the 1xx responses before the one that counts.
+	maxInterim = 8
+	// A body is read this far before the connection is closed, so that the
+	// server sees an orderly end rather than a reset in most cases.
+	maxDrain  = 64 << 10
+	drainTime = 100 * time.Millisecond
+)
+
+// errOurs marks a probe that could not be made for reasons of our own: it says
+// nothing about the server.
+var errOurs = errors.New("probe not possible")
+
+// probe is a compiled Check for one address.
+type probe struct {
+	check   Check // defaults applied
+	addr    netip.AddrPort
+	request []byte // nil: TCP connect
+	want    statuses
+}
+
+func newProbe(addr netip.AddrPort, c *Check) (*probe, error) {
+	p := &probe{check: c.withDefaults(), addr: addr}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Port != 0 {
+		p.addr = netip.AddrPortFrom(addr.Addr(), c.Port)
+	}
+	p.want, _ = parseStatuses(p.check.ExpectStatus)
+	if p.check.RequestLine != "" {
+		line, _ := ParseRequestLine(p.check.RequestLine)
+		p.request = line.request(p.check.Hostname, p.addr)
+	}
+	return p, nil
+}
+
+// run makes the check once, within its response timeout, and returns why it
+// failed, in words for people; nil when it passed. An error that wraps errOurs
+// is no verdict.
+func (p *probe) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.check.ResponseTimeout)
+	defer cancel()
+	// Keep-alive probes have no business on a connection this short.
+	dialer := net.Dialer{KeepAlive: -1}
+	conn, err := dialer.DialContext(ctx, "tcp", p.addr.String())
+	if err != nil {
+		return p.reason("connect", err)
+	}
+	defer func() { _ = conn.Close() }() // the verdict stands already
+	if p.request == nil {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(p.request); err != nil {
+		return p.reason("send", err)
+	}
+	code, err := p.status(conn)
+	if err != nil {
+		return err
+	}
+	if stop() {
+		drain(conn)
+	}
+	if !p.want.has(code) {
+		return fmt.Errorf("status %d, want %s", code, p.check.ExpectStatus)
+	}
+	return nil
+}
+
+// status reads heads up to the first final one. The body does not matter: it
+// may be endless.
+func (p *probe) status(conn net.Conn) (int, error) {
+	r := bufio.NewReaderSize(conn, maxHead)
+	var head fasthttp.ResponseHeader
+	for range maxInterim {
+		if _, err := r.Peek(1); err != nil {
+			if err == io.EOF {
+				return 0, errors.New("connection closed before a response")
+			}
+			return 0, p.reason("read", err)
+		}
+		if err := head.Read(r); err != nil {
+			return 0, p.badHead(err)
+		}
+		if code := head.StatusCode(); code >= 200 || code == fasthttp.StatusSwitchingProtocols {
+			return code, nil
+		}
+	}
+	return 0, fmt.Errorf("bad response: more than %d interim responses", maxInterim)
+}
+
+func (p *probe) badHead(err error) error {
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.As(err, &small):
+		return fmt.Errorf("bad response: head is longer than %d bytes", maxHead)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("bad response: connection closed inside the head")
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, fasthttp.ErrTimeout):
+		return p.reason("read", os.ErrDeadlineExceeded)
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner // without the copy of the whole buffer
+	}
+	const enough = 120
+	text := err.Error()
+	if len(text) > enough {
+		text = text[:enough] + "..."
+	}
+	return errors.New("bad response: " + text)
+}
+
+// reason turns an error of the network into the words users search for.
+func (p *probe) reason(op string, err error) error {
+	var errno syscall.Errno
+	var timeout net.Error
+	switch {
+	case errors.As(err, &errno) && ours(errno):
+		return fmt.Errorf("%w: %s: %s", errOurs, op, errno.Error())
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		if op == "connect" {
+			return fmt.Errorf("connect: no answer in %s", p.check.ResponseTimeout)
+		}
+		return fmt.Errorf("no answer in %s", p.check.ResponseTimeout)
+	case errno != 0:
+		return fmt.Errorf("%s: %s", op, errno.Error())
+	default:
+		return fmt.Errorf("%s: %w", op, err)
+	}
+}
+
+// ours lists the errors that tell of our own limits: out of descriptors,
+// memory or local ports. They must not take servers down.
+func ours(e syscall.Errno) bool {
+	switch e {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL:
+		return true
+	}
+	return false
+}
+
+func drain(conn net.Conn) {
+	if conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
+		_, _ = io.CopyN(io.Discard, conn, maxDrain) // best effort by nature
+	}
+}
