@@ -154,28 +154,39 @@ func (c *Checker) check(ctx context.Context, j *job) {
 	if ctx.Err() != nil {
 		return // cut short: no verdict
 	}
-	service, gone := c.finish(j, now)
-	if gone || c.ours(err) {
-		return
+	service, gone := c.stillWanted(j)
+	if !gone && !c.ours(err) {
+		c.enter(j, service, now, time.Duration(now-begun), err)
 	}
+	c.finish(j, now)
+}
+
+// enter writes the result down before the job is queued again, so that each
+// Backend has one writer at a time.
+func (c *Checker) enter(j *job, service string, now int64, took time.Duration, err error) {
 	v := Verdict{At: now}
 	if err != nil {
 		v.Reason = err.Error()
 	}
 	proven := j.probe.request != nil
-	s, changed := j.backend.judge(v, time.Duration(now-begun), &j.probe.check, proven)
-	if changed {
+	if s, changed := j.backend.judge(v, took, &j.probe.check, proven); changed {
 		c.report(j.backend, service, s)
 	}
 }
 
+func (c *Checker) stillWanted(j *job) (service string, gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return j.service, j.gone
+}
+
 // finish puts the job back into the queue, or forgets it.
-func (c *Checker) finish(j *job, now int64) (service string, gone bool) {
+func (c *Checker) finish(j *job, now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if j.gone {
 		delete(c.jobs, j.backend)
-		return "", true
+		return
 	}
 	j.runs++
 	j.due = j.next(now)
@@ -183,7 +194,6 @@ func (c *Checker) finish(j *job, now int64) (service string, gone bool) {
 	if j.index == 0 {
 		c.signal()
 	}
-	return j.service, false
 }
 
 // ours says whether the probe failed on our side, and logs when that begins.
