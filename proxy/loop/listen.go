@@ -1,0 +1,179 @@
+//go:build linux || darwin || freebsd
+
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// backlog is how many connections the kernel keeps until they are accepted; it
+// caps this at net.core.somaxconn.
+const backlog = 4096
+
+// Listen opens n sockets that listen on addr:port, among which the kernel spreads
+// connections. The zero addr is every address of the machine, IPv6 included if
+// the machine has it. Port 0 is a free port, the same for all n.
+//
+// If another program has the address, even one that shares it as these n do, that
+// is an error. Errors name the address and say what to do.
+func Listen(addr netip.Addr, port uint16, n int) ([]int, error) {
+	if addr.IsValid() {
+		at := netip.AddrPortFrom(addr, port)
+		fds, err := open(at, n)
+		return fds, explain(at, err)
+	}
+	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
+	fds, err := open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), n)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) { // no IPv6 here
+		fds, err = open(all4, n)
+	}
+	return fds, explain(all4, err)
+}
+
+// explain adds to err what its reader can do about it.
+func explain(at netip.AddrPort, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("listen: address %s is in use by another program; stop it or choose another source_port: %w", at, err)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("listen: address %s needs root, CAP_NET_BIND_SERVICE (setcap cap_net_bind_service=+ep lb) "+
+			"or net.ipv4.ip_unprivileged_port_start: %w", at, err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("listen: address %s is not one of this machine's; choose another address: %w", at, err)
+	}
+	return fmt.Errorf("listen: address %s: %w", at, err)
+}
+
+// open opens the n sockets that share at. Meanwhile, where the system allows it,
+// a socket that does not share stands there too: it cannot be bound when anybody
+// else is there, and keeps others from coming.
+func open(at netip.AddrPort, n int) ([]int, error) {
+	probe, err := bind(at, false)
+	if err != nil {
+		return nil, err
+	}
+	if at, err = ListenAddr(probe); err != nil { // port 0 has become a number
+		unix.Close(probe)
+		return nil, err
+	}
+	if mayHold {
+		defer unix.Close(probe)
+	} else {
+		unix.Close(probe)
+	}
+	fds := make([]int, 0, n)
+	for range n {
+		fd, err := bind(at, true)
+		if err == nil {
+			fds = append(fds, fd)
+			err = unix.Listen(fd, backlog)
+		}
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return nil, err
+		}
+	}
+	return fds, nil
+}
+
+// bind opens a socket at the given address.
+func bind(at netip.AddrPort, share bool) (int, error) {
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.Port())})
+	if ip := at.Addr().Unmap(); ip.Is4() {
+		sa.(*unix.SockaddrInet4).Addr = ip.As4()
+	} else {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: ip.As16(), ZoneId: scope(ip.Zone())}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return -1, err
+	}
+	errs := []error{
+		prepare(fd),
+		// Connections of an earlier run that still wind down do not count as in use.
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+	}
+	if family == unix.AF_INET6 {
+		only := 1
+		if at.Addr().IsUnspecified() {
+			only = 0 // one socket for both families
+		}
+		errs = append(errs, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only))
+	}
+	if share {
+		errs = append(errs, unix.SetsockoptInt(fd, unix.SOL_SOCKET, soShare, 1))
+	}
+	if err := errors.Join(append(errs, unix.Bind(fd, sa))...); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// prepare sets what every socket of a Loop has. A connection gets it from its
+// listener: all of our systems hand TCP_NODELAY down, which saves a call for each.
+func prepare(fd int) error {
+	unix.CloseOnExec(fd)
+	return errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+}
+
+// SetListenOptions makes a listening socket that somebody else opened (systemd,
+// the program that this one replaces) into one that a Loop can use. It is an
+// error if fd is no listening TCP socket.
+func SetListenOptions(fd int) error {
+	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return fmt.Errorf("take over descriptor %d: %w", fd, err)
+	}
+	if listening == 0 {
+		return fmt.Errorf("take over descriptor %d: not a listening socket: %w", fd, unix.EINVAL)
+	}
+	if err := prepare(fd); err != nil {
+		return fmt.Errorf("take over descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// ListenAddr is the address that fd is bound to.
+func ListenAddr(fd int) (netip.AddrPort, error) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("address of descriptor %d: %w", fd, err)
+	}
+	return fromSockaddr(sa), nil
+}
+
+// fromSockaddr is the zero AddrPort for what is no IP address.
+func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// scope is the interface that a zone names, by number or by name.
+func scope(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n)
+	}
+	if i, err := net.InterfaceByName(zone); err == nil {
+		return uint32(i.Index)
+	}
+	return 0
+}
