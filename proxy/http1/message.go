@@ -9,12 +9,15 @@ const (
 	DefaultFields = 128
 )
 
-// Limits bound every dimension of a head. The zero value of a field means its default.
+// Limits bound every dimension of a head. The zero value of a field means its
+// default, nil all defaults.
 type Limits struct {
 	Head   int // bytes of the whole head, default 32 KiB; above it 431, an error in responses
 	Target int // bytes of the request target, default 16 KiB; above it 414
 	Fields int // number of field lines, default 128; above it 431
 }
+
+var defaults Limits
 
 func or(n, byDefault int) int {
 	if n > 0 {

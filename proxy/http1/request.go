@@ -39,6 +39,9 @@ type Request struct {
 // become a valid request are refused as soon as they are seen, and a prefix
 // of a head is never refused for another reason than the whole.
 func (r *Request) Parse(buf []byte, lim *Limits) (bool, *Reject) {
+	if lim == nil {
+		lim = &defaults
+	}
 	limit := or(lim.Head, DefaultHead)
 	full := len(buf) >= limit
 	if full {
@@ -67,7 +70,7 @@ func (r *Request) HasBody() bool { return r.Chunked || r.ContentLength > 0 }
 // parse returns the end of the head, 0 when there are too few bytes.
 func (r *Request) parse(lim *Limits) (int, *Reject) {
 	p, rej := r.line(or(lim.Target, DefaultTarget))
-	if p == 0 {
+	if p == 0 || rej != nil {
 		return 0, rej
 	}
 	limit := or(lim.Fields, DefaultFields)
@@ -160,10 +163,10 @@ func (r *Request) version(p int) (int, *Reject) {
 		r.Minor = 1
 	}
 	next, rej := lineEnd(b, p+1, rejectVersion)
-	if next == 0 {
-		return 0, rej
+	if next > 0 {
+		rej = r.splitTarget()
 	}
-	return next, r.splitTarget()
+	return next, rej
 }
 
 // take looks at a field as soon as its line is complete.

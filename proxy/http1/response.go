@@ -17,6 +17,9 @@ type Response struct {
 // method is the request's: the answer to HEAD has no content. Every Reject has
 // status 502. Whether a 1xx was asked for is the caller's business.
 func (r *Response) Parse(buf, method []byte, lim *Limits) (bool, *Reject) {
+	if lim == nil {
+		lim = &defaults
+	}
 	limit := or(lim.Head, DefaultHead)
 	full := len(buf) >= limit
 	if full {
