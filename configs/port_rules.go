@@ -1,0 +1,111 @@
+package configs
+
+import (
+	"strings"
+
+	"arzur.net/lb/rules"
+)
+
+// named is a rule whose service is still a name to be looked up.
+type named struct {
+	rules.Rule
+	at      value
+	port    value // its source_port key, empty when there is none
+	service value // its service key, empty when there is none
+	stack   *stack
+	foreign map[string]value // selector, container, ...: Rancher's ways to choose a target
+}
+
+var (
+	pathMatches = map[string]rules.PathMatch{
+		"prefix": rules.PathPrefix, "exact": rules.PathExact, "regexp": rules.PathRegexp, "raw": rules.PathRaw,
+	}
+	redirectCodes = map[string]int{"301": 301, "302": 302, "303": 303, "307": 307, "308": 308}
+	protocol      = oneOf("http", "https", "tcp", "tls", "sni", "udp")
+)
+
+// foreignKeys choose a rule's target inside Rancher itself.
+var foreignKeys = []string{"selector", "container", "region", "environment"}
+
+// portRule reads one of port_rules. Raw says which path_match is meant where
+// none is written.
+func (v value) portRule(raw bool) named {
+	r := named{at: v, Rule: rules.Rule{Origin: v.origin()}, foreign: map[string]value{}}
+	var path, kind value
+	if raw {
+		r.PathMatch = rules.PathRaw
+	}
+	known := fields{
+		"name":             into(&r.Name, value.text),
+		"source_port":      func(v value) { r.Port, r.port = v.port(), v },
+		"address":          into(&r.Address, value.address),
+		"protocol":         into(&r.Protocol, protocol),
+		"hostname":         into(&r.Hostname, value.text),
+		"path":             func(v value) { path = v },
+		"path_match":       func(v value) { kind, r.PathMatch = v, keyword(pathMatches)(v) },
+		"rule":             into(&r.Expr, value.text),
+		"priority":         into(&r.Priority, within(0, 1<<30)),
+		"service":          func(v value) { r.Service, r.service = v.text(), v },
+		"target_port":      into(&r.TargetPort, value.port),
+		"weight":           into(&r.Weight, pointer(within(0, 256))),
+		"backend_name":     into(&r.BackendName, value.text),
+		"strip_prefix":     into(&r.StripPrefix, value.slashed),
+		"add_prefix":       into(&r.AddPrefix, value.slashed),
+		"replace_path":     into(&r.ReplacePath, value.slashed),
+		"redirect":         into(&r.Redirect, value.redirect),
+		"request_headers":  into(&r.RequestHeaders, value.requestEdit),
+		"response_headers": into(&r.ResponseHeaders, value.responseEdit),
+	}
+	for _, k := range foreignKeys {
+		known[k] = func(v value) { r.foreign[k] = v }
+	}
+	v.object(known)
+	switch {
+	case path.node != nil:
+		r.Path = path.rulePath(r.PathMatch)
+	case kind.node != nil:
+		kind.fail("there is no path to match; add path or leave path_match out")
+	}
+	return r
+}
+
+// rulePath reads what a rule matches; an empty path matches all.
+func (v value) rulePath(kind rules.PathMatch) string {
+	if kind == rules.PathRegexp || v.node.Value == "" {
+		return v.text()
+	}
+	return v.slashed()
+}
+
+func (v value) redirect() *rules.Redirect {
+	var r rules.Redirect
+	v.object(fields{
+		"scheme": into(&r.Scheme, oneOf("http", "https")),
+		"host":   into(&r.Host, value.redirectHost),
+		"port":   into(&r.Port, value.port),
+		"path":   into(&r.Path, value.slashed),
+		"code":   into(&r.Code, keyword(redirectCodes)),
+	})
+	if r.Scheme == "" && r.Host == "" && r.Port == 0 && r.Path == "" {
+		v.fail("leads to where the request came from; want at least one of scheme, host, port, path")
+	}
+	return &r
+}
+
+func (v value) redirectHost() string {
+	s := v.text()
+	if strings.ContainsAny(s, "/:?#@\\") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		v.fail("want a host name alone, got %s; scheme, port and path have keys of their own", v.describe())
+		return ""
+	}
+	return s
+}
+
+// unsupportedTargets reports the keys by which Rancher would choose the target.
+func (r *named) unsupportedTargets(report func(v value, fatal bool)) {
+	for _, k := range foreignKeys {
+		if v, there := r.foreign[k]; there {
+			report(v, k != "selector" || r.Service == "")
+		}
+	}
+}

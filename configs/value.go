@@ -1,0 +1,213 @@
+package configs
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"arzur.net/lb/rules"
+)
+
+// document is one YAML file being decoded. It collects what is wrong with it,
+// so that the operator sees every mistake at once.
+type document struct {
+	name     string
+	errs     []error
+	problems []rules.Problem
+}
+
+func (d *document) failAt(line int, format string, args ...any) {
+	d.errs = append(d.errs, fmt.Errorf("%s:%d: %s", d.name, line, fmt.Sprintf(format, args...)))
+}
+
+// value is one place in a document.
+type value struct {
+	doc  *document
+	node *yaml.Node // never an alias
+	path string     // "port_rules[3].path"; "" is the top
+}
+
+func (d *document) at(n *yaml.Node, path string) value {
+	// An alias cannot name an alias, so one step is enough.
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return value{d, n, path}
+}
+
+// origin is where the value stands, as problems and rules name it.
+func (v value) origin() string { return v.doc.name + ":" + strconv.Itoa(v.node.Line) }
+
+func (v value) fail(format string, args ...any) {
+	v.doc.failAt(v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
+}
+
+// warn records that the value is understood but has no effect; fatal that it
+// costs the rule it belongs to.
+func (v value) warn(fatal bool, format string, args ...any) {
+	v.doc.problems = append(v.doc.problems, rules.Problem{
+		Origin: v.origin(),
+		Reason: v.path + ": " + fmt.Sprintf(format, args...),
+		Fatal:  fatal,
+	})
+}
+
+func (v value) isNull() bool { return v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" }
+
+// describe is the value as a message shows it.
+func (v value) describe() string {
+	switch v.node.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	text := v.node.Value
+	if len(text) > 60 {
+		text = text[:60] + "..."
+	}
+	switch v.node.Tag {
+	case "!!null":
+		return "nothing"
+	case "!!int", "!!float":
+		return "number " + text
+	case "!!bool":
+		return text
+	case "!!str":
+		return "text " + strconv.Quote(text)
+	}
+	return v.node.Tag + " " + strconv.Quote(text)
+}
+
+// member is one key of a mapping.
+type member struct {
+	value
+	key     string
+	keyNode *yaml.Node
+}
+
+// fields is what a mapping may hold: what to do with each key's value.
+type fields map[string]func(value)
+
+// into is a field that reads into *p.
+func into[T any](p *T, read func(value) T) func(value) {
+	return func(v value) { *p = read(v) }
+}
+
+// object reads a mapping whose keys are all in known. A key without a value
+// counts as absent.
+func (v value) object(known fields) {
+	for _, m := range v.members() {
+		set, ok := known[m.key]
+		switch {
+		case !ok:
+			v.doc.failAt(m.keyNode.Line, "%s: unknown key%s", m.path, didYouMean(near(m.key, known)))
+		case !m.isNull():
+			set(m.value)
+		}
+	}
+}
+
+// members lists a mapping in the order written, merge keys resolved: the
+// mapping's own keys win, then those of the first mapping merged in.
+func (v value) members() []member {
+	if v.isNull() {
+		return nil
+	}
+	if v.node.Kind != yaml.MappingNode {
+		v.fail("want a mapping, got %s", v.describe())
+		return nil
+	}
+	f := flattener{value: v, lines: make(map[string]int, len(v.node.Content)/2), entered: map[*yaml.Node]bool{}}
+	f.add(v.node)
+	return f.list
+}
+
+// flattener resolves merge keys. It enters each mapping once, so neither a
+// cycle nor a tree of merges blows it up.
+type flattener struct {
+	value
+	list    []member
+	lines   map[string]int // of the keys in list
+	entered map[*yaml.Node]bool
+}
+
+func (f *flattener) add(n *yaml.Node) {
+	if f.entered[n] {
+		return
+	}
+	f.entered[n] = true
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := f.doc.at(n.Content[i], f.path).node
+		if k.Kind != yaml.ScalarNode {
+			f.doc.failAt(k.Line, "%s: want text as a key, got %s", f.join("?"), f.doc.at(k, "").describe())
+			continue
+		}
+		if k.Tag == "!!merge" {
+			merged = append(merged, n.Content[i+1])
+			continue
+		}
+		line, known := f.lines[k.Value]
+		if known {
+			if n == f.node {
+				f.doc.failAt(k.Line, "%s: duplicate key, first on line %d; keep one", f.join(k.Value), line)
+			}
+			continue
+		}
+		f.lines[k.Value] = k.Line
+		f.list = append(f.list, member{f.doc.at(n.Content[i+1], f.join(k.Value)), k.Value, k})
+	}
+	for _, m := range merged {
+		f.merge(m, true)
+	}
+}
+
+// merge takes what stands behind "<<": a mapping, or a list of them.
+func (f *flattener) merge(n *yaml.Node, listAllowed bool) {
+	v := f.doc.at(n, f.join("<<"))
+	switch {
+	case v.node.Kind == yaml.MappingNode:
+		f.add(v.node)
+	case v.node.Kind == yaml.SequenceNode && listAllowed:
+		for _, item := range v.node.Content {
+			f.merge(item, false)
+		}
+	default:
+		v.fail("want a mapping to merge, got %s", v.describe())
+	}
+}
+
+// join is the path of a key under v.
+func (v value) join(key string) string {
+	if strings.ContainsFunc(key, func(r rune) bool { return !strconv.IsPrint(r) || r == ' ' }) || key == "" {
+		key = strconv.Quote(key)
+	}
+	if v.path == "" {
+		return key
+	}
+	return v.path + "." + key
+}
+
+// items is a list's values.
+func (v value) items() []value {
+	if v.isNull() {
+		return nil
+	}
+	if v.node.Kind != yaml.SequenceNode {
+		v.fail("want a list, got %s", v.describe())
+		return nil
+	}
+	list := make([]value, len(v.node.Content))
+	for i, n := range v.node.Content {
+		list[i] = v.doc.at(n, fmt.Sprintf("%s[%d]", v.path, i))
+	}
+	return list
+}
+
+// plain is the text of a scalar that is not empty.
+func (v value) plain() (string, bool) {
+	return v.node.Value, v.node.Kind == yaml.ScalarNode && !v.isNull()
+}
