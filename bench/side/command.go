@@ -1,0 +1,145 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"golang.org/x/sys/unix"
+)
+
+// The configurations do the same job with the same means: one rule of port and
+// hostname, three backends in turn, connections kept on both sides, the usual
+// forwarding headers, no logs. Each peer is tuned where that helps it here:
+// reuseport and an idle pool as large as the load for nginx, http-reuse always
+// for HAProxy, no limit on requests per connection for either.
+
+var lbConfig = template.Must(template.New("lb").Parse(`port_rules:
+- source_port: {{.Listen.Port}}
+  address: {{.Listen.Addr}}
+  hostname: {{.Hostname}}
+  service: web
+services:
+  web:
+    servers: [{{range $i, $b := .Backends}}{{if $i}}, {{end}}"{{$b}}"{{end}}]
+`))
+
+var nginxConfig = template.Must(template.New("nginx").Parse(`daemon off;
+worker_processes {{.Threads}};
+worker_rlimit_nofile {{.Files}};
+pid {{.Dir}}/nginx.pid;
+error_log stderr crit;
+events { worker_connections {{.Files}}; }
+http {
+  access_log off;
+  keepalive_requests 1000000000;
+  client_body_temp_path {{.Dir}}/nginx-body;
+  proxy_temp_path {{.Dir}}/nginx-proxy;
+  fastcgi_temp_path {{.Dir}}/nginx-fastcgi;
+  uwsgi_temp_path {{.Dir}}/nginx-uwsgi;
+  scgi_temp_path {{.Dir}}/nginx-scgi;
+  upstream web {
+    {{range .Backends}}server {{.}};
+    {{end}}keepalive {{.Keepalive}};
+    keepalive_requests 1000000000;
+  }
+  server {
+    listen {{.Listen}} reuseport default_server;
+    return 404;
+  }
+  server {
+    listen {{.Listen}};
+    server_name {{.Hostname}};
+    location / {
+      proxy_pass http://web;
+      proxy_http_version 1.1;
+      proxy_max_temp_file_size 0;
+      proxy_set_header Connection "";
+      proxy_set_header Host $host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+    }
+  }
+}
+`))
+
+var haproxyConfig = template.Must(template.New("haproxy").Parse(`global
+  nbthread {{.Threads}}
+  maxconn {{.MaxConnections}}
+defaults
+  mode http
+  option http-keep-alive
+  option forwardfor
+  http-reuse always
+  timeout connect 2s
+  timeout client 75s
+  timeout server 60s
+  timeout http-keep-alive 75s
+frontend port
+  bind {{.Listen}}
+  http-request set-header X-Forwarded-Proto http
+  use_backend web if { hdr(host) -i {{.Hostname}} }
+backend web
+  balance roundrobin
+{{range $i, $b := .Backends}}  server web{{$i}} {{$b}}
+{{end}}`))
+
+// configure writes what a template makes of s to name in s.dir and returns its path.
+func (s site) configure(name string, t *template.Template, listen netip.AddrPort) (string, error) {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return "", fmt.Errorf("read limit of open files: %w", err)
+	}
+	var b strings.Builder
+	err := t.Execute(&b, map[string]any{
+		"Dir":       s.dir,
+		"Listen":    listen,
+		"Hostname":  hostname,
+		"Backends":  s.backends,
+		"Threads":   s.threads,
+		"Keepalive": max(64, s.connections),
+		// nginx sets aside memory for each, used or not.
+		"Files":          min(files.Max, 1<<16),
+		"MaxConnections": max(s.connections, s.idle) + 200,
+	})
+	if err != nil {
+		return "", fmt.Errorf("fill in %s: %w", name, err)
+	}
+	path := filepath.Join(s.dir, name)
+	return path, os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+func lbCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
+	path, err := s.configure("lb.yml", lbConfig, listen)
+	cmd := exec.Command(s.lb, "-config", path, "-admin", "off", "-log-level", "warn")
+	cmd.Env = s.goEnv()
+	return cmd, err
+}
+
+func nginxCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
+	path, err := s.configure("nginx.conf", nginxConfig, listen)
+	return exec.Command("nginx", "-p", s.dir, "-e", "stderr", "-c", path), err
+}
+
+func haproxyCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
+	path, err := s.configure("haproxy.cfg", haproxyConfig, listen)
+	return exec.Command("haproxy", "-db", "-f", path), err
+}
+
+func fasthttpCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
+	cmd := exec.Command(filepath.Join(s.dir, "fasthttpproxy"), "-listen", listen.String(), "-host", hostname, "-to", s.join())
+	cmd.Env = s.goEnv()
+	return cmd, nil
+}
+
+func floorCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
+	cmd := exec.Command(filepath.Join(s.dir, "floor"), "-listen", listen.String(), "-to", s.join())
+	cmd.Env = s.goEnv()
+	return cmd, nil
+}

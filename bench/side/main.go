@@ -1,0 +1,123 @@
+//go:build linux
+
+// Command side measures lb side by side with nginx, HAProxy, a plain fasthttp
+// proxy and the bare pass-through floor: the same rule, the same backends, the
+// same load, in alternating rounds. See bench/README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	lb          string
+	only        string
+	connections []int
+	paths       []string
+	rounds      int
+	duration    time.Duration
+	threads     int
+	idle        int
+	out         string
+	require     bool
+}
+
+func main() {
+	o, err := parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = run(ctx, o)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted") // which is why wrk ended with an error
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	o := options{require: os.Getenv("LB_TEST_REQUIRE") == "all"}
+	f := flag.NewFlagSet("side", flag.ExitOnError)
+	f.StringVar(&o.lb, "lb", "", "lb `binary` to measure (default: built from this tree)")
+	f.StringVar(&o.only, "only", "", "contenders to run, separated by commas (default: all)")
+	c := f.String("c", "64", "numbers of `connections`, separated by commas")
+	paths := f.String("paths", "/", "what to ask for: / is 128 bytes, /10k, /1m; separated by commas")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds of every measurement; the medians are reported")
+	f.DurationVar(&o.duration, "duration", 4*time.Second, "length of a round, in whole seconds")
+	f.IntVar(&o.threads, "threads", 2, "threads of each contender, and of wrk")
+	f.IntVar(&o.idle, "idle", 5000, "idle connections of the memory measurement; 0 leaves it out")
+	f.StringVar(&o.out, "out", "bench/results", "`folder` of the report; empty writes none")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	for s := range strings.SplitSeq(*c, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("-c %q: want numbers of connections", *c)
+		}
+		o.connections = append(o.connections, n)
+	}
+	o.paths = strings.Split(*paths, ",")
+	if o.rounds < 1 || o.threads < 1 || o.duration < time.Second || o.duration%time.Second != 0 {
+		return o, fmt.Errorf("want at least one round of whole seconds and one thread")
+	}
+	return o, nil
+}
+
+// run is the story of a benchmark: build, start, check, measure, report.
+func run(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "lb-bench-")
+	if err != nil {
+		return fmt.Errorf("create folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+
+	contenders, err := present(o)
+	if err != nil {
+		return err
+	}
+	if err := build(ctx, dir, o.lb == ""); err != nil {
+		return err
+	}
+	s := site{dir: dir, lb: o.lb, threads: o.threads, connections: slices.Max(o.connections), idle: o.idle}
+	if s.lb == "" {
+		s.lb = filepath.Join(dir, "lb")
+	}
+	backends, err := startBackends(&s)
+	if err != nil {
+		return err
+	}
+	defer backends.stop()
+
+	r := report{options: o, machine: describe(ctx, s, contenders)}
+	if r.speed, err = measureSpeed(ctx, o, s, contenders); err != nil {
+		return err
+	}
+	if o.idle > 0 {
+		if r.memory, err = measureMemory(ctx, o, s, contenders); err != nil {
+			return err
+		}
+	}
+	fmt.Println()
+	fmt.Print(r.String())
+	if err := r.write(time.Now()); err != nil {
+		return err
+	}
+	return r.check()
+}
