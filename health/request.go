@@ -49,13 +49,12 @@ func ParseRequestLine(s string) (*Probe, error) {
 
 // setTail takes apart the third word: version, header lines, body.
 func (p *Probe) setTail(tail string) error {
-	lines := strings.ReplaceAll(tail, "\r\n", "\n")
-	head, body, _ := strings.Cut(lines, "\n\n")
-	version, fields, _ := strings.Cut(head, "\n")
-	p.Version, p.Body = version, body
-	for line := range strings.SplitSeq(strings.TrimRight(fields, "\n"), "\n") {
-		if line == "" {
-			continue
+	p.Version, tail = cutLine(tail)
+	for tail != "" {
+		var line string
+		if line, tail = cutLine(tail); line == "" {
+			p.Body = tail
+			return nil
 		}
 		name, value, found := strings.Cut(line, ":")
 		if !found || !isToken(name) {
@@ -67,6 +66,12 @@ func (p *Probe) setTail(tail string) error {
 		p.Fields = append(p.Fields, name+": "+strings.TrimSpace(value))
 	}
 	return nil
+}
+
+// cutLine cuts s after its first line, which ends with \n or \r\n.
+func cutLine(s string) (line, rest string) {
+	line, rest, _ = strings.Cut(s, "\n")
+	return strings.TrimSuffix(line, "\r"), rest
 }
 
 func (p *Probe) validate() error {
