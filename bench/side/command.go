@@ -96,6 +96,7 @@ func (s site) configure(name string, t *template.Template, listen netip.AddrPort
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return "", fmt.Errorf("read limit of open files: %w", err)
 	}
+	open := min(files.Max, 1<<16) // both set memory aside for each, used or not
 	var b strings.Builder
 	err := t.Execute(&b, map[string]any{
 		"Dir":       s.dir,
@@ -104,9 +105,10 @@ func (s site) configure(name string, t *template.Template, listen netip.AddrPort
 		"Backends":  s.backends,
 		"Threads":   s.threads,
 		"Keepalive": max(64, s.connections),
-		// nginx sets aside memory for each, used or not.
-		"Files":          min(files.Max, 1<<16),
-		"MaxConnections": max(s.connections, s.idle) + 200,
+		"Files":     open,
+		// HAProxy needs two files for each, and stops keeping idle connections to
+		// servers when a quarter of them is in use: a tight limit would slow it down.
+		"MaxConnections": (open - 200) / 2,
 	})
 	if err != nil {
 		return "", fmt.Errorf("fill in %s: %w", name, err)

@@ -24,7 +24,6 @@ type site struct {
 	lb          string // binary
 	threads     int
 	connections int              // the most that the load opens
-	idle        int              // how many are held open to weigh them
 	backends    []netip.AddrPort // started
 }
 

@@ -95,7 +95,7 @@ func run(ctx context.Context, o options) error {
 	if err := build(ctx, dir, o.lb == ""); err != nil {
 		return err
 	}
-	s := site{dir: dir, lb: o.lb, threads: o.threads, connections: slices.Max(o.connections), idle: o.idle}
+	s := site{dir: dir, lb: o.lb, threads: o.threads, connections: slices.Max(o.connections)}
 	if s.lb == "" {
 		s.lb = filepath.Join(dir, "lb")
 	}

@@ -123,6 +123,9 @@ func (r report) write(now time.Time) error {
 	if r.options.out == "" {
 		return nil
 	}
+	if err := os.MkdirAll(r.options.out, 0o755); err != nil {
+		return fmt.Errorf("create folder of results: %w", err)
+	}
 	path := filepath.Join(r.options.out, now.Format(time.DateOnly)+".md")
 	if err := os.WriteFile(path, []byte(r.String()), 0o644); err != nil {
 		return fmt.Errorf("write report: %w", err)
