@@ -79,38 +79,46 @@ func (m *Message) Value(name string, i int) ([]byte, bool) {
 // field reads the field line at p and appends it. It returns where the next
 // line starts, 0 when the line is not complete.
 func (m *Message) field(p, limit int) (int, *Reject) {
-	b, i := m.Buf, p
+	f, next, rej := readField(m.Buf, p)
+	switch {
+	case next == 0:
+		return 0, rej
+	case len(m.Fields) >= limit:
+		return 0, rejectFieldCount
+	}
+	m.Fields = append(m.Fields, f)
+	return next, nil
+}
+
+// readField reads the field line at p (RFC 9112 5). next is where the next one
+// starts, 0 when the line is not complete.
+func readField(b []byte, p int) (f Field, next int, rej *Reject) {
+	i := p
 	var classes class
 	for ; i < len(b) && chars[b[i]]&tchar != 0; i++ {
 		classes |= chars[b[i]]
 	}
 	if i == len(b) {
-		return 0, nil
+		return f, 0, nil
 	}
 	if i == p || b[i] != ':' {
-		return 0, badName(b[i], i == p)
+		return f, 0, badName(b[i], i == p)
 	}
-	f := Field{Start: uint32(p), NameEnd: uint32(i)}
+	name := b[p:i]
 	for i++; i < len(b) && blank(b[i]); i++ {
 	}
 	start := i
 	i = valueEnd(b, i)
-	next, rej := lineEnd(b, i, rejectValue)
-	if next == 0 {
-		return 0, rej
+	if next, rej = lineEnd(b, i, rejectValue); next == 0 {
+		return f, 0, rej
 	}
 	for ; i > start && blank(b[i-1]); i-- {
 	}
-	f.ValueStart, f.ValueEnd, f.End = uint32(start), uint32(i), uint32(next)
-	f.ID = known(b[p:f.NameEnd])
-	if classes&unusual != 0 {
-		f.ID = alias(b[p:f.NameEnd])
+	f = Field{Start: uint32(p), NameEnd: uint32(p + len(name)), ValueStart: uint32(start), ValueEnd: uint32(i), End: uint32(next)}
+	if f.ID = known(name); classes&unusual != 0 {
+		f.ID = alias(name)
 	}
-	if len(m.Fields) >= limit {
-		return 0, rejectFieldCount
-	}
-	m.Fields = append(m.Fields, f)
-	return next, nil
+	return f, next, nil
 }
 
 // lineEnd expects CRLF at i and returns the index behind it, 0 when there are

@@ -23,8 +23,8 @@ type smugglingCase struct {
 	Expect    struct {
 		Action              string
 		Status              []int
-		UpstreamRequests    *int `json:"upstream_requests"`
-		UpstreamRequestsMax *int `json:"upstream_requests_max"`
+		UpstreamRequests    *int           `json:"upstream_requests"`
+		UpstreamRequestsMax *int           `json:"upstream_requests_max"`
 		StatusCount         map[string]int `json:"status_count"`
 		Upstream            struct {
 			Body         *string

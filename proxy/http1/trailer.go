@@ -47,15 +47,14 @@ func (t *trailer) endLine() (end bool, rej *Reject) {
 		next, rej := lineEnd(t.buf, t.line, nil)
 		return next > 0, rej
 	}
-	var fields [1]Field
-	m := Message{Buf: t.buf, Fields: fields[:0]}
-	if _, rej := m.field(t.line, len(fields)); rej != nil {
+	f, _, rej := readField(t.buf, t.line)
+	if rej != nil {
 		return false, rej
 	}
 	if t.fields++; t.fields > maxTrailerFields {
 		return false, rejectTrailerSize
 	}
-	if m.Fields[0].ID == IDOther && !headOnly(m.Name(&m.Fields[0])) {
+	if f.ID == IDOther && !headOnly(t.buf[f.Start:f.NameEnd]) {
 		t.line = len(t.buf)
 		t.kept = true
 	} else {
