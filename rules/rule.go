@@ -111,6 +111,18 @@ type Service struct {
 	WhenAllDown     WhenAllDown
 }
 
+// DefaultService says what the zero value of a Service's field means. The
+// timeouts are those of a network where the servers are near: a connect that
+// takes two seconds is a lost packet and a dead server.
+var DefaultService = Service{
+	Balance:         "round-robin",
+	QueueLength:     1024,
+	QueueTimeout:    5 * time.Second,
+	ConnectTimeout:  2 * time.Second,
+	ResponseTimeout: 60 * time.Second,
+	Retries:         new(2),
+}
+
 // Instance is one address of a Service.
 type Instance struct {
 	Host   string     // as written: an IP address or a DNS name

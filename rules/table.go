@@ -1,0 +1,140 @@
+package rules
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"arzur.net/lb/health"
+)
+
+// Table is what Compile makes of an Input: immutable, safe for any number of
+// readers. Only the live records behind it (health.Backend, the turn of a Pool) move.
+type Table struct {
+	entries  []*Entry
+	pools    []*Pool
+	backends []BackendUse
+	ports    map[Listen]*PortTable
+}
+
+// Listen is a socket that the Table needs.
+type Listen struct {
+	Address  netip.Addr // the zero Addr means all, IPv4 and IPv6
+	Port     uint16
+	Protocol string // "http"
+}
+
+// String is the socket as people write it: "*:80", "127.0.0.1:80", "[::1]:80".
+func (l Listen) String() string {
+	if !l.Address.IsValid() {
+		return fmt.Sprintf("*:%d", l.Port)
+	}
+	return netip.AddrPortFrom(l.Address, l.Port).String()
+}
+
+// Entry is one compiled rule.
+type Entry struct {
+	ID     int   // dense index within the Table
+	Rule   *Rule // effective: defaults applied, Name never empty; of merged rules the first
+	Pool   *Pool // nil for a redirect
+	Listen Listen
+
+	match *match
+}
+
+// Match is what the Entry matches, for people: "arzur.net/blog", "*", or the expression.
+func (e *Entry) Match() string { return e.match.String() }
+
+// BackendUse is one Backend that the Table sends requests to.
+type BackendUse struct {
+	Backend  *health.Backend
+	Check    *health.Check // nil without an active check
+	Host     string        // as the operator wrote it
+	Services []string      // names of the Services it serves, in order of first use
+}
+
+// PortTable is the part of a Table that one listener needs.
+type PortTable struct {
+	index *index
+}
+
+// Ports lists the sockets to listen on, sorted by port, then address.
+func (t *Table) Ports() []Listen {
+	ports := make([]Listen, 0, len(t.ports))
+	for l := range t.ports {
+		ports = append(ports, l)
+	}
+	slices.SortFunc(ports, compareListen)
+	return ports
+}
+
+func compareListen(a, b Listen) int {
+	return cmp.Or(cmp.Compare(a.Port, b.Port), a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol))
+}
+
+// On is the part of the Table for the listener on addr and port: the rules
+// bound to exactly that address. It is nil when there are none; a nil
+// *PortTable matches nothing.
+func (t *Table) On(addr netip.Addr, port uint16) *PortTable {
+	return t.ports[Listen{Address: addr.Unmap(), Port: port, Protocol: "http"}]
+}
+
+// Entries lists the rules in the order in which they are tried, port by port.
+func (t *Table) Entries() []*Entry { return t.entries }
+
+// Pools lists every Pool once. Rules with the same services share one.
+func (t *Table) Pools() []*Pool { return t.pools }
+
+// Backends lists every Backend once.
+func (t *Table) Backends() []BackendUse { return t.backends }
+
+// String lists the rules in the order in which they are tried, one per line.
+func (t *Table) String() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, e := range t.entries {
+		fmt.Fprintf(w, "%s\t%s\t-> %s\n", e.Listen, e.Match(), e.target())
+	}
+	w.Flush()
+	return b.String()
+}
+
+func (e *Entry) target() string {
+	if e.Pool == nil {
+		return e.Rule.Redirect.String()
+	}
+	var b strings.Builder
+	b.WriteString(e.Pool.Name + ":")
+	if len(e.Pool.Targets) == 0 {
+		b.WriteString(" no server")
+	}
+	uneven := slices.ContainsFunc(e.Pool.Targets, func(t *Target) bool { return t.Weight != e.Pool.Targets[0].Weight })
+	for _, t := range e.Pool.Targets {
+		b.WriteString(" " + t.Backend.Addr.String())
+		if uneven || t.Weight == 0 {
+			fmt.Fprintf(&b, " weight %d", t.Weight)
+		}
+		if t.Backup {
+			b.WriteString(" backup")
+		}
+	}
+	return b.String()
+}
+
+// String is the redirect in words: "redirect 301 https://{host}{path}".
+func (r *Redirect) String() string {
+	part := func(s, kept string) string {
+		if s == "" {
+			return kept
+		}
+		return s
+	}
+	port := ""
+	if r.Port != 0 {
+		port = fmt.Sprintf(":%d", r.Port)
+	}
+	return fmt.Sprintf("redirect %d %s://%s%s%s", r.Code, part(r.Scheme, "{scheme}"), part(r.Host, "{host}"), port, part(r.Path, "{path}"))
+}
