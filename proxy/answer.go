@@ -1,0 +1,197 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/http1"
+	"arzur.net/lb/rules"
+)
+
+// accept is the kind of error body that a client asked for.
+type accept uint8
+
+const (
+	acceptText accept = iota
+	acceptHTML
+	acceptJSON
+)
+
+// accepts reads Accept only as far as needed: the first of html and json that it
+// names wins, anything else gets plain text.
+func accepts(r *http1.Request) accept {
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if f.ID != http1.IDAccept {
+			continue
+		}
+		v := r.FieldValue(f)
+		html, json := bytes.Index(v, []byte("text/html")), bytes.Index(v, []byte("application/json"))
+		switch {
+		case html >= 0 && (json < 0 || html < json):
+			return acceptHTML
+		case json >= 0:
+			return acceptJSON
+		}
+	}
+	return acceptText
+}
+
+// fail answers with an error of our own, or, when a response has begun, cuts it.
+func (x *Exchange) fail(f *failure, detail string) {
+	c := x.client
+	x.dropUpstream()
+	x.settleBackend(health.Unjudged)
+	x.failed, x.detail = f, detail
+	switch {
+	case f.status == failures[clientGone].status:
+		x.status = f.status
+		c.gone()
+		return
+	case x.stage == stageRespond || x.stage == stageFlush || x.stage == stageTunnel:
+		x.cut(f, detail)
+		return
+	}
+	if !x.reqDone {
+		c.last, c.linger = true, true
+	}
+	x.status = f.status
+	out := appendError(x.core.loop.Out(), f, x)
+	if c.put(out, nil) {
+		x.flush()
+	}
+}
+
+// refuse answers a message that never became an Exchange, and closes.
+func (c *client) refuse(f *failure, _ []byte) {
+	k := c.core
+	x := k.newExchange()
+	x.core, x.client, x.state = k, c, c.lst.state.Load()
+	x.began = k.loop.Now()
+	c.x, c.phase = x, phaseExchange
+	c.last, c.linger = true, true
+	c.keep(nil)
+	k.noteRefused(x)
+	x.reqDone = true
+	x.fail(f, "")
+}
+
+// appendError composes an error answer: short, with the reason and the request id.
+func appendError(dst []byte, f *failure, x *Exchange) []byte {
+	page, own := x.state.opts.ErrorPages[f.status]
+	if !own {
+		page = errorBody(f, x)
+	}
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(f.status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, http1.StatusText(f.status)...)
+	dst = append(dst, "\r\nContent-Type: "...)
+	dst = append(dst, page.ContentType...)
+	dst = append(dst, "\r\nX-Request-Id: "...)
+	dst = append(dst, x.requestID()...)
+	if f.status == 503 {
+		dst = append(dst, "\r\nRetry-After: 1"...)
+	}
+	if f.status == 405 {
+		dst = append(dst, "\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"...)
+	}
+	dst = append(dst, "\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(page.Body)), 10)
+	dst = x.appendConnection(append(dst, "\r\n"...))
+	dst = append(dst, "\r\n"...)
+	if x.method != methodHead {
+		dst = append(dst, page.Body...)
+	}
+	return dst
+}
+
+func errorBody(f *failure, x *Exchange) ErrorPage {
+	status, text, id := strconv.Itoa(f.status), f.text, string(x.requestID())
+	title := status + " " + http1.StatusText(f.status)
+	switch x.accept {
+	case acceptHTML:
+		return ErrorPage{"text/html; charset=utf-8", []byte("<!doctype html><title>" + title + "</title>\n<h1>" + title + "</h1>\n<p>" + text + "</p>\n<p><small>request " + id + "</small></p>\n")}
+	case acceptJSON:
+		return ErrorPage{"application/json", []byte(`{"status":` + status + `,"error":"` + f.word + `","reason":"` + text + `","request_id":"` + id + "\"}\n")}
+	}
+	return ErrorPage{"text/plain; charset=utf-8", []byte(title + ": " + text + "\nrequest " + id + "\n")}
+}
+
+// redirect sends the answer that start has composed in buf.
+func (x *Exchange) redirect() {
+	r := x.entry.Rule.Redirect
+	x.status = redirectCode(r)
+	if !x.reqDone {
+		x.client.last, x.client.linger = true, true
+	}
+	out := x.core.loop.Out()
+	out = append(out, "HTTP/1.1 "...)
+	out = strconv.AppendInt(out, int64(x.status), 10)
+	out = append(out, ' ')
+	out = append(out, http1.StatusText(x.status)...)
+	out = append(out, "\r\nLocation: "...)
+	out = append(out, x.buf...)
+	out = append(out, "\r\nContent-Length: 0\r\n"...)
+	out = x.appendConnection(out)
+	out = append(out, "\r\n"...)
+	if x.client.put(out, nil) {
+		x.flush()
+	}
+}
+
+func redirectCode(r *rules.Redirect) int {
+	if r.Code == 0 {
+		return 302
+	}
+	return r.Code
+}
+
+// appendRedirect composes the Location: what the rule names is replaced, the rest
+// stays as the client asked.
+func appendRedirect(dst []byte, to *rules.Redirect, r *http1.Request, port uint16) []byte {
+	scheme := to.Scheme
+	if scheme == "" {
+		scheme = "http"
+	}
+	dst = append(append(dst, scheme...), "://"...)
+	host, hostPort := splitHost(r.Host)
+	if to.Host != "" {
+		dst = append(dst, to.Host...)
+	} else {
+		dst = append(dst, host...)
+	}
+	switch {
+	case to.Port != 0:
+		if to.Port != defaultPort(scheme) {
+			dst = strconv.AppendInt(append(dst, ':'), int64(to.Port), 10)
+		}
+	case to.Scheme == "" && to.Host == "" && len(hostPort) > 0:
+		dst = append(append(dst, ':'), hostPort...)
+	}
+	if to.Path != "" {
+		dst = append(dst, to.Path...)
+	} else {
+		dst = append(dst, r.Path...)
+	}
+	if r.HasQuery {
+		dst = append(append(dst, '?'), r.Query...)
+	}
+	return dst
+}
+
+func defaultPort(scheme string) uint16 {
+	if scheme == "https" {
+		return 443
+	}
+	return 80
+}
+
+// splitHost cuts a valid Host into name (brackets kept) and port.
+func splitHost(h []byte) (name, port []byte) {
+	if i := bytes.LastIndexByte(h, ':'); i >= 0 && bytes.IndexByte(h[i:], ']') < 0 {
+		return h[:i], h[i+1:]
+	}
+	return h, nil
+}

@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/loop"
+	"arzur.net/lb/rules"
+)
+
+// attempt picks a Target and starts on it. It ends in an answer when there is none.
+func (x *Exchange) attempt() {
+	k := x.core
+	t, res := x.pool.Pick(k.loop.Now(), x.tried[:x.ntried])
+	switch res {
+	case rules.Picked:
+		x.take(t)
+	case rules.AllFull:
+		k.enqueue(x)
+	default:
+		if x.failed != nil { // every Target was tried; the last failure says more than "none usable"
+			x.fail(x.failed, x.detail)
+			return
+		}
+		x.fail(&failures[noBackend], "")
+	}
+}
+
+// take starts an Attempt on a Target whose place is claimed.
+func (x *Exchange) take(t *rules.Target) {
+	x.target, x.claimed = t, true
+	x.attempts++
+	x.connect()
+}
+
+// connect finds a connection to the Target: an idle one, or a new one.
+func (x *Exchange) connect() {
+	k := x.core
+	b := x.target.Backend
+	x.sent = 0
+	x.stage = stageConnect
+	if !x.fresh {
+		if u := k.takeIdle(b, x.method.idempotent()); u != nil {
+			k.stats.reused.inc()
+			x.up, u.x = u, x
+			x.connected = k.loop.Now()
+			x.send()
+			return
+		}
+	}
+	fd, err := k.sys.Connect(b.Addr)
+	if err != nil {
+		x.attemptFailed(health.Refused, &failures[connectFailed], reason("connect", err))
+		return
+	}
+	u := k.newUpstream()
+	u.core, u.backend, u.x, u.connecting = k, b, x, true
+	if err := k.loop.Attach(&u.Conn, fd, u); err != nil {
+		k.sys.Close(fd)
+		k.loop.Defer(u)
+		x.attemptFailed(health.Unjudged, &failures[internalError], reason("watch", err))
+		return
+	}
+	x.up = u
+	k.stats.connects.inc()
+	d := x.pool.ConnectTimeout
+	if d == 0 {
+		d = x.state.opts.ConnectTimeout
+	}
+	x.deadline(int64(d))
+}
+
+// deadline gives the phase that begins now d nanoseconds, on the upstream
+// connection, and a little more on the client's, which is never without one.
+func (x *Exchange) deadline(d int64) {
+	at := x.core.loop.Now() + d
+	if x.giveUp > 0 && at > x.giveUp {
+		at = x.giveUp
+	}
+	if x.up != nil {
+		x.up.SetDeadline(at)
+		at += int64(1e9)
+	}
+	x.client.SetDeadline(at)
+}
+
+// connectDone is called when a new connection stands.
+func (x *Exchange) connectDone() {
+	x.connected = x.core.loop.Now()
+	x.send()
+}
+
+// send writes what there is of the request.
+func (x *Exchange) send() {
+	x.stage = stageSend
+	if x.sendBuffered() {
+		x.requestMoved()
+	}
+}
+
+// sendBuffered writes buf as far as the connection takes it. False: it is full
+// or does not stand yet, or the Attempt has failed.
+func (x *Exchange) sendBuffered() bool {
+	k, u := x.core, x.up
+	if x.stage == stageConnect {
+		return false
+	}
+	for x.sent < len(x.buf) {
+		n, err := k.sys.Write(u.FD(), x.buf[x.sent:])
+		if err == loop.ErrAgain {
+			x.deadline(int64(x.state.opts.WriteTimeout))
+			return false
+		}
+		if err != nil {
+			x.upstreamBroke(reason("write", err))
+			return false
+		}
+		x.sent += n
+	}
+	return true
+}
+
+// requestMoved is called whenever the upstream connection has taken all that
+// there was: wait for the answer, and go on with the body if there is more.
+func (x *Exchange) requestMoved() {
+	if x.stage == stageSend {
+		x.awaitResponse()
+	}
+	if !x.reqDone && x.client.canRead {
+		x.readBody()
+	}
+}
+
+func (x *Exchange) awaitResponse() {
+	if x.reqDone && x.sentAt == 0 {
+		x.sentAt = x.core.loop.Now()
+	}
+	d := x.pool.ResponseTimeout
+	if d == 0 {
+		d = x.state.opts.ResponseTimeout
+	}
+	x.deadline(int64(d))
+	if !x.reqDone { // the client owes us a body; its silence ends earlier
+		x.client.SetDeadline(x.core.loop.Now() + int64(x.state.opts.BodyTimeout))
+	}
+}
+
+// settleBackend gives the place on the Backend back.
+func (x *Exchange) settleBackend(o health.Outcome) {
+	if !x.claimed {
+		return
+	}
+	x.claimed = false
+	if x.target.Backend.Done(o, x.core.loop.Now()) {
+		x.core.proxy.wakeQueues()
+	}
+}
+
+// dropUpstream closes the present upstream connection.
+func (x *Exchange) dropUpstream() {
+	if u := x.up; u != nil {
+		x.up = nil
+		u.x = nil
+		u.close()
+	}
+}
+
+// canonical address for a request that has no Host: where it goes.
+func appendHost(dst []byte, a netip.AddrPort) []byte { return a.AppendTo(dst) }

@@ -1,0 +1,326 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"arzur.net/lb/proxy/http1"
+	"arzur.net/lb/proxy/loop"
+)
+
+// phase is what a client connection is doing. Each phase has a deadline.
+type phase uint8
+
+const (
+	phaseIdle     phase = iota // between requests; holds no buffer
+	phaseHead                  // part of a request head has arrived
+	phaseExchange              // a request is being served
+	phaseTunnel                // upgraded: bytes both ways
+	phaseFlush                 // the last answer is on its way out, then close
+	phaseLinger                // our side is shut; what still arrives is thrown away
+)
+
+// client is one HTTP/1.1 connection from a client: the carrier of one stream at
+// a time. What the Exchange may ask of it is in stream.go.
+type client struct {
+	loop.Conn
+	core *core
+	lst  *listener
+	peer netip.AddrPort
+	x    *Exchange
+	in   []byte // read ahead of what was handled, pooled
+	out  pending
+
+	slot       int32
+	headSeen   int32 // bytes of in that were parsed in vain
+	served     uint32
+	phase      phase
+	canRead    bool // the socket may hold more
+	peerClosed bool // the peer has sent its FIN
+	closed     bool
+	last       bool // close after the answer under way
+	linger     bool // and read on for a while before closing, so that the answer is not lost to a RST
+}
+
+// Ready implements loop.Handler.
+func (c *client) Ready(r loop.Ready) {
+	if r&loop.Failed != 0 {
+		c.gone()
+		return
+	}
+	if r&loop.PeerClosed != 0 {
+		c.peerClosed, c.canRead = true, true
+	}
+	if r&loop.Readable != 0 {
+		c.canRead = true
+	}
+	if r&loop.Writable != 0 && !c.writable() {
+		return
+	}
+	if c.canRead {
+		c.readable()
+	}
+}
+
+// writable continues what waited for room. False: the connection is closed.
+func (c *client) writable() bool {
+	if !c.out.empty() {
+		switch err := c.out.flush(c.core.loop, c.FD()); err {
+		case nil:
+		case loop.ErrAgain:
+			return true
+		default:
+			c.gone()
+			return false
+		}
+	}
+	switch c.phase {
+	case phaseFlush:
+		c.finish()
+		return c.phase == phaseLinger
+	case phaseExchange, phaseTunnel:
+		c.x.clientWritable()
+		return c.Attached()
+	}
+	return true
+}
+
+func (c *client) readable() {
+	switch c.phase {
+	case phaseIdle, phaseHead:
+		c.readHead()
+	case phaseExchange, phaseTunnel:
+		c.x.clientReadable()
+	case phaseLinger:
+		c.discard()
+	}
+}
+
+// Expired implements loop.Handler.
+func (c *client) Expired() {
+	switch c.phase {
+	case phaseHead:
+		c.refuse(&failures[slowHead], nil)
+	case phaseExchange, phaseTunnel:
+		c.x.clientExpired()
+	default:
+		c.close()
+	}
+}
+
+// read fills p once. False: nothing to use, and what had to be done is done.
+func (c *client) read(p []byte) (int, bool) {
+	n, err := c.core.sys.Read(c.FD(), p)
+	switch {
+	case err == loop.ErrAgain:
+		c.canRead = false
+		return 0, false
+	case err != nil:
+		c.gone()
+		return 0, false
+	case n == 0:
+		c.canRead, c.peerClosed = false, true
+		c.ended()
+		return 0, false
+	}
+	if n < len(p) && !c.peerClosed {
+		c.canRead = false // a short read has emptied the socket; the next byte is a new edge
+	}
+	c.core.stats.bytesIn.add(n)
+	return n, true
+}
+
+// ended handles the end of what the client sends.
+func (c *client) ended() {
+	switch c.phase {
+	case phaseExchange, phaseTunnel:
+		c.x.clientEnded()
+	case phaseFlush:
+	default:
+		c.close() // idle, inside a head that will never be complete, or lingering
+	}
+}
+
+func (c *client) readHead() {
+	k := c.core
+	for c.Attached() && (c.phase == phaseIdle || c.phase == phaseHead) {
+		if c.in != nil && c.headSeen == 0 {
+			c.handle(c.in) // pipelined behind the request before
+			continue
+		}
+		if !c.canRead {
+			return
+		}
+		buf := k.loop.In()
+		if c.in != nil {
+			buf = c.room()
+		}
+		n, ok := c.read(buf)
+		if !ok {
+			return
+		}
+		if c.in != nil {
+			c.in = c.in[:len(c.in)+n]
+			c.handle(c.in)
+		} else {
+			c.handle(buf[:n])
+		}
+	}
+}
+
+// room is the free space behind c.in, grown when there is none.
+func (c *client) room() []byte {
+	l := c.core.loop
+	if len(c.in) == cap(c.in) {
+		grown := append(l.Get(2*len(c.in)), c.in...)
+		l.Put(c.in)
+		c.in = grown
+	}
+	return c.in[len(c.in):cap(c.in)]
+}
+
+// handle serves the request at the start of data, which is the Loop's scratch or c.in.
+func (c *client) handle(data []byte) {
+	k := c.core
+	state := c.lst.state.Load()
+	// A head that trickles in is parsed again when it is complete or has doubled,
+	// so that a byte a time costs no more than twice the head.
+	if c.headSeen > 0 && len(data) < int(2*c.headSeen) && http1.HeadEnd(data, max(0, int(c.headSeen)-4)) < 0 {
+		return
+	}
+	ok, rej := k.req.Parse(data, &state.opts.Limits)
+	if rej != nil {
+		c.refuse(rejected(rej), nil)
+		return
+	}
+	if !ok {
+		if c.phase == phaseIdle {
+			c.phase = phaseHead
+			c.SetDeadline(k.loop.Now() + int64(state.opts.HeaderTimeout))
+		}
+		c.headSeen = int32(len(data))
+		c.keep(data)
+		return
+	}
+	c.headSeen = 0
+	c.served++
+	c.phase = phaseExchange
+	c.last = !k.req.KeepAlive || k.draining || c.lst.closed.Load()
+	x := k.newExchange()
+	c.x = x
+	x.start(c, state, data)
+}
+
+// keep holds on to data for later, as c.in. data may be part of c.in.
+func (c *client) keep(data []byte) {
+	l := c.core.loop
+	switch {
+	case len(data) == 0:
+		if c.in != nil {
+			l.Put(c.in)
+			c.in = nil
+		}
+	case c.in == nil:
+		c.in = append(l.Get(len(data)), data...)
+	default:
+		c.in = c.in[:copy(c.in[:cap(c.in)], data)]
+	}
+}
+
+// next makes the connection ready for the request after the one just answered.
+func (c *client) next() {
+	c.x = nil
+	if c.last || c.peerClosed && c.in == nil && !c.canRead {
+		c.finish()
+		return
+	}
+	c.phase = phaseIdle
+	c.SetDeadline(c.core.loop.Now() + int64(c.core.idleTime(c)))
+	if c.in != nil || c.canRead {
+		c.core.loop.Again(&c.Conn, loop.Readable)
+	}
+}
+
+// finish closes the connection once its output has gone.
+func (c *client) finish() {
+	k := c.core
+	c.x = nil
+	if !c.out.empty() {
+		c.phase = phaseFlush
+		c.SetDeadline(k.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
+		return
+	}
+	if !c.linger || c.peerClosed && !c.canRead {
+		c.close()
+		return
+	}
+	c.keep(nil)
+	c.phase = phaseLinger
+	if k.sys.CloseWrite(c.FD()) != nil {
+		c.close()
+		return
+	}
+	c.SetDeadline(k.loop.Now() + lingerTime)
+	if c.canRead {
+		c.discard()
+	}
+}
+
+// lingerTime is how long a connection that we ended is still read from: long
+// enough for the answer to arrive, short enough that an attacker gains nothing.
+const lingerTime = int64(1e9)
+
+func (c *client) discard() {
+	for range 4 {
+		if _, ok := c.read(c.core.loop.In()); !ok || !c.Attached() {
+			return
+		}
+		if !c.canRead {
+			return
+		}
+	}
+	c.core.loop.Again(&c.Conn, loop.Readable)
+}
+
+// gone handles a connection that died under us.
+func (c *client) gone() {
+	if x := c.x; x != nil {
+		x.clientGone()
+	}
+	c.close()
+}
+
+// close ends the connection now.
+func (c *client) close() {
+	if !c.release() {
+		return
+	}
+	c.core.loop.Close(&c.Conn)
+	c.core.forget(c)
+}
+
+// reset closes the connection with a RST.
+func (c *client) reset() {
+	if !c.release() {
+		return
+	}
+	c.core.loop.Reset(&c.Conn)
+	c.core.forget(c)
+}
+
+// release gives back what the connection holds. False: it was done before.
+func (c *client) release() bool {
+	if c.closed {
+		return false
+	}
+	c.closed = true
+	c.x = nil
+	c.keep(nil)
+	c.out.drop(c.core.loop)
+	return true
+}
+
+// Panicked is called by the Loop after a panic inside one of our handlers.
+func (c *client) Panicked() {
+	c.core.proxy.panics.Add(1)
+	c.gone()
+}

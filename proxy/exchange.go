@@ -1,0 +1,218 @@
+package proxy
+
+import (
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/http1"
+	"arzur.net/lb/rules"
+)
+
+// stage is how far an Exchange has come.
+type stage uint8
+
+const (
+	stageQueued  stage = iota // waits for a place on a Backend
+	stageConnect              // waits for a connection to a Backend
+	stageSend                 // the request is on its way, no response yet
+	stageRespond              // the response is on its way
+	stageTunnel               // upgraded
+	stageFlush                // all is decided; the client has yet to take the rest
+	stageDone
+)
+
+// bodyMode is how the end of a body is known.
+type bodyMode uint8
+
+const (
+	bodyNone   bodyMode = iota
+	bodyLength          // counted down
+	bodyChunks          // by its own framing
+	bodyClose           // with the connection (responses only)
+)
+
+// maxTries bounds the Attempts of one Exchange whatever the options say.
+const maxTries = 8
+
+// Exchange is one request and its response, from first byte to last. The story
+// goes: start (match, edit) -> attempt (pick, connect) -> send -> respond ->
+// settle. Everything that is about one request lives here, never on a
+// connection, a Target or the Table.
+type Exchange struct {
+	core   *core
+	client *client
+	state  *portState
+	entry  *rules.Entry
+	pool   *rules.Pool
+	target *rules.Target
+	up     *upstream
+
+	// The request.
+	buf       []byte // head as sent, and the body while it can be sent again
+	sent      int    // bytes of buf that the present connection took
+	reqMode   bodyMode
+	reqLeft   int64
+	reqChunks http1.Chunks
+	reqBytes  int64
+
+	// The response.
+	status     int
+	respMode   bodyMode
+	respLeft   int64
+	respChunks http1.Chunks
+	respBytes  int64
+	interims   int
+	splice     *splicer
+
+	tried    [maxTries]*health.Backend
+	ntried   int
+	attempts int
+	failed   *failure // what went wrong last
+	detail   string   // more about it, for the log
+
+	began, connected, sentAt, answered int64 // Loop.Now
+	giveUp                             int64 // total timeout, 0: none
+
+	stage     stage
+	accept    accept
+	method    methodKind
+	oldClient bool // HTTP/1.0
+	keptAlive bool // HTTP/1.0 with keep-alive: wants to be told
+	upgrade   bool // asked for a websocket
+	expects   bool // Expect: 100-continue
+	replay    bool // buf is all that was sent so far
+	reqDone   bool // the request body has been read
+	claimed   bool // holds a place on target's Backend
+	fresh     bool // do not use an idle connection for the next Attempt
+	rechunk   bool // until-close response for a client that gets chunks
+	dots      bool // the path had dot segments; the clean one is sent on
+	trusted   bool // the peer's word on forwarding is believed
+	reusable  bool // the upstream connection may serve again, as far as the response says
+	upEnded   bool // tunnel: the client sends nothing more
+	downEnded bool // tunnel: the Backend sends nothing more
+
+	id    [maxID]byte // request id, once there is one
+	idLen uint8
+	note  []byte // what the access log wants of the request head
+}
+
+// start takes the request that the core has just parsed from data, up to its
+// first Attempt or its answer. data is only valid during the call.
+func (x *Exchange) start(c *client, state *portState, data []byte) {
+	k := c.core
+	r := &k.req
+	x.core, x.client, x.state = k, c, state
+	x.began = k.loop.Now()
+	if t := state.opts.TotalTimeout; t > 0 {
+		x.giveUp = x.began + int64(t)
+	}
+	x.method = kindOf(r.Method)
+	x.oldClient = r.Minor == 0
+	x.keptAlive = x.oldClient && r.KeepAlive
+	x.expects = r.Expect100
+	x.upgrade = r.Websocket
+	x.accept = accepts(r)
+	x.trusted = state.opts.trusts(c.peer.Addr())
+	x.takeID(r)
+	k.noteRequest(x)
+	x.frame(r)
+
+	fail := x.route(r)
+	switch {
+	case fail != nil:
+	case x.entry.Rule.Redirect != nil:
+		x.buf = appendRedirect(k.loop.Get(1024), x.entry.Rule.Redirect, r, x.state.port)
+	default:
+		x.compose(r)
+	}
+	n, bad := x.takeBody(data[r.Head:])
+	if bad != nil && fail == nil {
+		fail = bad
+	}
+	c.keep(data[r.Head+n:])
+	switch {
+	case fail != nil:
+		x.fail(fail, "")
+	case x.entry.Rule.Redirect != nil:
+		x.redirect()
+	default:
+		x.attempt()
+	}
+}
+
+// route finds the Entry.
+func (x *Exchange) route(r *http1.Request) *failure {
+	k := x.core
+	m := &k.match
+	m.Method, m.Query, m.Client = r.Method, r.Query, x.client.peer.Addr()
+	m.Host = rules.NormalizeHost(k.host[:0], r.Host)
+	m.Path, x.dots = rules.CleanPath(k.path, r.Path)
+	if &m.Path[0] != &r.Path[0] {
+		k.path = m.Path // decoded into our scratch, which may have grown
+	}
+	if x.state.table != nil {
+		x.entry = x.state.table.Lookup(m)
+	}
+	if x.entry == nil {
+		return &failures[noRule]
+	}
+	x.pool = x.entry.Pool
+	if max := x.state.opts.MaxBody; max > 0 && r.ContentLength > max {
+		return &failures[bodyTooLarge]
+	}
+	return nil
+}
+
+// frame notes how the request body ends.
+func (x *Exchange) frame(r *http1.Request) {
+	switch {
+	case r.Chunked:
+		x.reqMode = bodyChunks
+		x.reqChunks.Reset(http1.KeepFraming, maxTrailer)
+	case r.ContentLength > 0:
+		x.reqMode, x.reqLeft = bodyLength, r.ContentLength
+	default:
+		x.reqDone = true
+	}
+}
+
+// maxTrailer bounds a trailer section, in bytes.
+const maxTrailer = 8 << 10
+
+// takeBody reads body bytes that arrived together with the head.
+func (x *Exchange) takeBody(p []byte) (int, *failure) {
+	taken := 0
+	for !x.reqDone && taken < len(p) {
+		span, n, fail := x.bodySpan(p[taken:])
+		if fail != nil {
+			return taken, fail
+		}
+		taken += n
+		if x.buf != nil {
+			x.buf = grow(x.core.loop, x.buf, len(span))
+			x.buf = append(x.buf, span...)
+		}
+	}
+	return taken, nil
+}
+
+// bodySpan takes the next piece of the request body from p: what to pass on and
+// how much of p it was.
+func (x *Exchange) bodySpan(p []byte) (span []byte, n int, fail *failure) {
+	if x.reqMode == bodyLength {
+		n = int(min(int64(len(p)), x.reqLeft))
+		x.reqLeft -= int64(n)
+		x.reqDone = x.reqLeft == 0
+		x.reqBytes += int64(n)
+		return p[:n], n, nil
+	}
+	before := x.reqChunks.Data()
+	span, n, done, rej := x.reqChunks.Next(p)
+	x.reqDone = done
+	if rej != nil {
+		return nil, 0, &failure{rej.Status, failures[badBody].word, rej.Reason}
+	}
+	x.reqBytes += x.reqChunks.Data() - before
+	if max := x.state.opts.MaxBody; max > 0 && x.reqChunks.Data() > max {
+		return nil, 0, &failures[bodyTooLarge]
+	}
+	return span, n, nil
+}

@@ -1,0 +1,226 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"arzur.net/lb/proxy/loop"
+	"arzur.net/lb/rules"
+)
+
+// portState is what an Exchange on one listener works with. It never changes;
+// Apply stores a new one, and each Exchange keeps the one it started with.
+type portState struct {
+	table     *rules.PortTable
+	opts      *Options
+	port      uint16
+	portField []byte // "X-Forwarded-Port: 80\r\n"
+}
+
+// listener is one address and port: a listening socket per Loop, because with
+// SO_REUSEPORT the kernel spreads new connections without a lock between them.
+type listener struct {
+	addr      netip.Addr
+	port      uint16
+	fds       []int
+	state     atomic.Pointer[portState]
+	closed    atomic.Bool // removed or draining: answer once more, then close
+	acceptors []*acceptor
+}
+
+func (l *listener) String() string {
+	if !l.addr.IsValid() {
+		return ":" + strconv.Itoa(int(l.port))
+	}
+	return netip.AddrPortFrom(l.addr, l.port).String()
+}
+
+func (l *listener) use(t *rules.PortTable, o *Options) {
+	field := append(strconv.AppendInt([]byte("X-Forwarded-Port: "), int64(l.port), 10), "\r\n"...)
+	l.state.Store(&portState{table: t, opts: o, port: l.port, portField: field})
+}
+
+// acceptor is a listener's socket in one Loop.
+type acceptor struct {
+	loop.Conn
+	core *core
+	lst  *listener
+}
+
+// acceptsPerEvent bounds how many connections are taken before others get a turn.
+const acceptsPerEvent = 64
+
+// Ready implements loop.Handler.
+func (a *acceptor) Ready(loop.Ready) { a.accept(acceptsPerEvent) }
+
+func (a *acceptor) accept(most int) {
+	k, p := a.core, a.core.proxy
+	for range most {
+		if max := a.lst.state.Load().opts.MaxConnections; max > 0 && p.connections.Load() >= int64(max) {
+			k.stats.overLimit.inc()
+			a.rest(int64(10e6))
+			return
+		}
+		fd, peer, err := k.sys.Accept(a.FD())
+		switch err {
+		case nil:
+			p.connections.Add(1)
+			k.adopt(fd, peer, a.lst)
+		case loop.ErrAgain:
+			return
+		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+			k.stats.acceptErrors.inc()
+			p.logScarce(a.lst, err)
+			a.rest(int64(100e6))
+			return
+		case syscall.ECONNABORTED: // it left before we came
+		default:
+			k.stats.acceptErrors.inc()
+			return
+		}
+	}
+}
+
+// rest stops accepting for d nanoseconds: what waits in the backlog is served then.
+func (a *acceptor) rest(d int64) {
+	a.core.loop.Pause(&a.Conn)
+	a.SetDeadline(a.core.loop.Now() + d)
+}
+
+// Expired implements loop.Handler: the rest is over.
+func (a *acceptor) Expired() { a.core.loop.Resume(&a.Conn) }
+
+// open makes the sockets of one address and port: those handed over to this
+// process, or new ones.
+func (p *Proxy) open(at rules.Listen) (*listener, error) {
+	l := &listener{addr: at.Address, port: at.Port}
+	l.fds = p.takeInherited(at)
+	if l.fds == nil {
+		fds, err := loop.Listen(at.Address, at.Port, len(p.cores))
+		if err != nil {
+			return nil, err
+		}
+		l.fds = fds
+	}
+	return l, nil
+}
+
+// Inherit gives the Proxy listening sockets that came with the process
+// (LISTEN_FDS). They are used for the addresses they are bound to; CloseUnused
+// closes the others.
+func (p *Proxy) Inherit(fds []int) error {
+	for _, fd := range fds {
+		at, err := loop.ListenAddr(fd)
+		if err != nil {
+			return fmt.Errorf("inherited socket %d: %w", fd, err)
+		}
+		if err := syscall.SetNonblock(fd, true); err != nil {
+			return fmt.Errorf("inherited socket %d: %w", fd, err)
+		}
+		syscall.CloseOnExec(fd)
+		p.inherited[at] = append(p.inherited[at], fd)
+	}
+	return nil
+}
+
+// takeInherited finds sockets bound to an address; all addresses are bound as ::
+// or 0.0.0.0.
+func (p *Proxy) takeInherited(at rules.Listen) []int {
+	try := []netip.Addr{at.Address}
+	if !at.Address.IsValid() {
+		try = []netip.Addr{netip.IPv6Unspecified(), netip.IPv4Unspecified()}
+	}
+	for _, a := range try {
+		key := netip.AddrPortFrom(a, at.Port)
+		fds := p.inherited[key]
+		if fds == nil {
+			continue
+		}
+		delete(p.inherited, key)
+		// One socket for several Loops (systemd hands over one) is shared.
+		for i := len(fds); i < len(p.cores); i++ {
+			dup, err := syscall.Dup(fds[i%len(fds)])
+			if err != nil {
+				break
+			}
+			syscall.CloseOnExec(dup)
+			fds = append(fds, dup)
+		}
+		return fds
+	}
+	return nil
+}
+
+// CloseUnused closes inherited sockets that no rule wants.
+func (p *Proxy) CloseUnused() {
+	for at, fds := range p.inherited {
+		p.log.Warn("inherited socket is not named by any rule", zap.Stringer("address", at))
+		for _, fd := range fds {
+			_ = syscall.Close(fd)
+		}
+	}
+	clear(p.inherited)
+}
+
+// begin starts accepting in every Loop.
+func (p *Proxy) begin(l *listener) {
+	for i, fd := range l.fds {
+		k := p.cores[i%len(p.cores)]
+		a := &acceptor{core: k, lst: l}
+		l.acceptors = append(l.acceptors, a)
+		k.loop.Post(func() {
+			if err := k.loop.AttachListener(&a.Conn, fd, a); err != nil {
+				p.log.Error("watch listener", zap.Stringer("listener", l), zap.Error(err))
+			}
+		})
+	}
+}
+
+// end stops accepting. What waits in a socket's queue is taken first, because
+// closing a socket resets it; connections that stand are answered once more.
+func (p *Proxy) end(l *listener) {
+	l.closed.Store(true)
+	for _, a := range l.acceptors {
+		k := a.core
+		k.loop.Post(func() {
+			if !a.Attached() {
+				return
+			}
+			a.accept(1 << 16)
+			k.loop.Close(&a.Conn)
+			k.hurry(l)
+		})
+	}
+}
+
+// hurry gives the idle connections of a listener that ends a moment for a last request.
+func (k *core) hurry(l *listener) {
+	for _, c := range k.clients {
+		if c.lst == l && c.phase == phaseIdle {
+			c.SetDeadline(k.loop.Now() + lastMoment)
+		}
+	}
+}
+
+// lastMoment is how long an idle connection is kept while draining: a request
+// that is on its way now still gets its answer.
+const lastMoment = int64(1e9)
+
+// idleTime is how long a connection may stay idle.
+func (k *core) idleTime(c *client) int64 {
+	if k.draining || c.lst.closed.Load() {
+		return lastMoment
+	}
+	return int64(c.lst.state.Load().opts.KeepAliveTimeout)
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = syscall.Close(fd)
+	}
+}

@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"arzur.net/lb/proxy/http1"
+)
+
+// Options are the engine's settings. A Proxy takes new ones with each Table; an
+// Exchange keeps those that it started with.
+type Options struct {
+	HeaderTimeout       time.Duration // a whole request head, from its first byte: 408
+	BodyTimeout         time.Duration // silence inside a request body: 408
+	ConnectTimeout      time.Duration // one connect to a Backend: 504
+	ResponseTimeout     time.Duration // from request sent to response head: 504
+	ResponseBodyTimeout time.Duration // silence inside a response body: the response is cut
+	WriteTimeout        time.Duration // a peer that does not read what it is sent
+	KeepAliveTimeout    time.Duration // an idle client connection
+	UpstreamKeepAlive   time.Duration // an idle Backend connection
+	TunnelTimeout       time.Duration // silence in both directions of a tunnel
+	QueueTimeout        time.Duration // waiting for a place on a Backend: 503
+	TotalTimeout        time.Duration // the whole Exchange, 0: off
+	DrainTimeout        time.Duration // how long tunnels and slow Exchanges may outlive Drain
+
+	Limits         http1.Limits
+	MaxBody        int64 // request body bytes: 413, 0: off
+	MaxConnections int   // client connections, 0: off
+	MaxIdle        int   // idle connections per Backend and Loop
+	QueueLength    int   // Exchanges waiting per Pool and Loop
+	Retries        int   // further Attempts after the first
+	RetryBudget    int   // percent of a Pool's requests that may be repeated after something was sent
+
+	Trusted   []netip.Prefix // peers whose forwarding fields are believed
+	Forwarded bool           // also send RFC 7239 Forwarded
+	RequestID bool           // send and return X-Request-Id
+
+	ErrorPages map[int]ErrorPage // bodies that replace ours, by status
+}
+
+// ErrorPage is a body that stands in for our own of one status.
+type ErrorPage struct {
+	ContentType string
+	Body        []byte
+}
+
+// DefaultOptions are what an empty configuration means.
+var DefaultOptions = Options{
+	HeaderTimeout:       10 * time.Second,
+	BodyTimeout:         30 * time.Second,
+	ConnectTimeout:      2 * time.Second,
+	ResponseTimeout:     60 * time.Second,
+	ResponseBodyTimeout: 60 * time.Second,
+	WriteTimeout:        30 * time.Second,
+	KeepAliveTimeout:    75 * time.Second,
+	UpstreamKeepAlive:   50 * time.Second,
+	TunnelTimeout:       time.Hour,
+	QueueTimeout:        5 * time.Second,
+	DrainTimeout:        30 * time.Second,
+	MaxIdle:             256,
+	QueueLength:         1024,
+	Retries:             2,
+	RetryBudget:         20,
+}
+
+func (o *Options) trusts(ip netip.Addr) bool {
+	for _, p := range o.Trusted {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}

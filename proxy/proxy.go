@@ -1,0 +1,232 @@
+// Package proxy is the engine: event loops that move requests to Backends by the
+// rules of a Table.
+//
+// Read exchange.go first: it is the story of a request. attempt.go and retry.go
+// are its tries, request.go and respond.go the bytes in both directions,
+// settle.go its end. client.go and upstream.go are the connections that carry it.
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/loop"
+	"arzur.net/lb/rules"
+)
+
+// Proxy owns the Loops and the listeners. Apply, Retire, Drain and the readers
+// may be called from any goroutine.
+type Proxy struct {
+	log   *zap.Logger
+	cores []*core
+
+	mu        sync.Mutex // guards the four below
+	listeners map[rules.Listen]*listener
+	inherited map[netip.AddrPort][]int
+	opts      *Options
+	scarceAt  time.Time
+
+	table       atomic.Pointer[rules.Table]
+	connections atomic.Int64
+	panics      atomic.Int64
+	queueWake   []atomic.Bool
+	empty       chan struct{} // a core has no connections left
+	running     sync.WaitGroup
+	access      atomic.Pointer[AccessLog]
+}
+
+// Config is what a Proxy is made with.
+type Config struct {
+	Loops  int    // event loops, 0: one per CPU
+	Seed   uint64 // of request ids
+	System func() (loop.System, error)
+	Log    *zap.Logger
+}
+
+// New makes a Proxy that listens nowhere yet.
+func New(c Config) (*Proxy, error) {
+	if c.Loops <= 0 {
+		c.Loops = runtime.GOMAXPROCS(0)
+	}
+	if c.System == nil {
+		c.System = func() (loop.System, error) { return loop.Real(health.Now) }
+	}
+	p := &Proxy{
+		log:       c.Log,
+		listeners: map[rules.Listen]*listener{},
+		inherited: map[netip.AddrPort][]int{},
+		opts:      &DefaultOptions,
+		queueWake: make([]atomic.Bool, c.Loops),
+		empty:     make(chan struct{}, c.Loops),
+	}
+	for i := range c.Loops {
+		sys, err := c.System()
+		if err != nil {
+			return nil, fmt.Errorf("event loop %d: %w", i, err)
+		}
+		l := loop.New(sys)
+		l.OnPanic = func(v any, stack []byte) {
+			p.log.Error("panic in the engine", zap.Any("value", v), zap.ByteString("stack", stack))
+		}
+		p.cores = append(p.cores, newCore(p, l, i, c.Seed+uint64(i)))
+	}
+	return p, nil
+}
+
+// Start runs the Loops, each on a thread of its own, until Stop.
+func (p *Proxy) Start() {
+	for _, k := range p.cores {
+		p.running.Add(1)
+		go func() { // ends with Stop, which waits for it
+			defer p.running.Done()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			k.loop.Run()
+		}()
+	}
+}
+
+// Stop ends the Loops at once and waits for them.
+func (p *Proxy) Stop() {
+	for _, k := range p.cores {
+		k.loop.Stop()
+	}
+	p.running.Wait()
+}
+
+// Apply puts a Table and Options into use: new listeners are opened first, and
+// if one cannot be, nothing changes and its error is returned. Requests under
+// way keep the Table that they started with.
+func (p *Proxy) Apply(t *rules.Table, o *Options) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	want := map[rules.Listen]bool{}
+	var opened []*listener
+	for _, at := range t.Ports() {
+		want[at] = true
+		if p.listeners[at] != nil {
+			continue
+		}
+		l, err := p.open(at)
+		if err != nil {
+			for _, l := range opened {
+				closeAll(l.fds)
+				delete(p.listeners, rules.Listen{Address: l.addr, Port: l.port, Protocol: "http"})
+			}
+			return err
+		}
+		opened = append(opened, l)
+		p.listeners[at] = l
+	}
+	p.table.Store(t)
+	p.opts = o
+	for at, l := range p.listeners {
+		if want[at] {
+			l.use(t.On(at.Address, at.Port), o)
+		}
+	}
+	for _, l := range opened {
+		p.begin(l)
+		p.log.Info("listening", zap.Stringer("listener", l))
+	}
+	for at, l := range p.listeners {
+		if !want[at] {
+			delete(p.listeners, at)
+			p.end(l)
+			p.log.Info("stopped listening", zap.Stringer("listener", l))
+		}
+	}
+	return nil
+}
+
+// Table is the Table in use.
+func (p *Proxy) Table() *rules.Table { return p.table.Load() }
+
+// Retire closes the idle connections to Backends that are no longer named.
+func (p *Proxy) Retire(gone []*health.Backend) {
+	if len(gone) == 0 {
+		return
+	}
+	for _, k := range p.cores {
+		k.loop.Post(func() { k.retire(gone) })
+	}
+}
+
+// Sockets are the listening sockets, for a new process to take over.
+func (p *Proxy) Sockets() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var fds []int
+	for _, l := range p.listeners {
+		fds = append(fds, l.fds...)
+	}
+	return fds
+}
+
+// logScarce says at most once a second that descriptors or memory ran out.
+func (p *Proxy) logScarce(l *listener, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.scarceAt) < time.Second {
+		return
+	}
+	p.scarceAt = time.Now()
+	p.log.Error("accept", zap.Stringer("listener", l), zap.Error(err))
+}
+
+// Drain stops accepting and lets what is under way end: each open connection is
+// answered once more, with Connection: close. It returns nil when all have
+// gone, or ctx's error after cutting the rest.
+func (p *Proxy) Drain(ctx context.Context) error {
+	p.mu.Lock()
+	for at, l := range p.listeners {
+		delete(p.listeners, at)
+		p.end(l)
+	}
+	p.mu.Unlock()
+	for _, k := range p.cores {
+		k.loop.Post(k.drain)
+	}
+	for range p.cores {
+		select {
+		case <-p.empty:
+		case <-ctx.Done():
+			return fmt.Errorf("drain: %d connections cut: %w", p.connections.Load(), ctx.Err())
+		}
+	}
+	return nil
+}
+
+// drain is Drain's part in one Loop.
+func (k *core) drain() {
+	k.draining = true
+	for _, c := range k.clients {
+		if c.phase == phaseIdle {
+			c.SetDeadline(k.loop.Now() + lastMoment)
+		}
+	}
+	for b, list := range k.idle {
+		for _, u := range list.conns {
+			u.close()
+		}
+		delete(k.idle, b)
+	}
+	if len(k.clients) == 0 {
+		k.proxy.coreEmpty()
+	}
+}
+
+func (p *Proxy) coreEmpty() {
+	select {
+	case p.empty <- struct{}{}:
+	default: // said before
+	}
+}

@@ -1,0 +1,89 @@
+package proxy
+
+import "arzur.net/lb/rules"
+
+// queue holds the Exchanges that wait on one Loop for a place in a Pool, first
+// come, first served.
+type queue struct{ waiting []*Exchange }
+
+func (k *core) enqueue(x *Exchange) {
+	q := k.queues[x.pool]
+	if q == nil {
+		q = &queue{}
+		k.queues[x.pool] = q
+	}
+	max := x.pool.QueueLength
+	if max == 0 {
+		max = x.state.opts.QueueLength
+	}
+	if len(q.waiting) >= max {
+		x.fail(&failures[queueFull], "")
+		return
+	}
+	q.waiting = append(q.waiting, x)
+	x.stage = stageQueued
+	for _, t := range x.pool.Targets {
+		t.Backend.Wait(1)
+	}
+	k.stats.queued.add(1)
+	d := x.pool.QueueTimeout
+	if d == 0 {
+		d = x.state.opts.QueueTimeout
+	}
+	x.deadline(int64(d))
+	// A place may have come free between Pick and Wait, unseen by its giver.
+	k.proxy.wakeQueues()
+}
+
+// dequeue takes x out of its queue, wherever it stands.
+func (k *core) dequeue(x *Exchange) {
+	q := k.queues[x.pool]
+	for i, w := range q.waiting {
+		if w == x {
+			copy(q.waiting[i:], q.waiting[i+1:])
+			q.waiting[len(q.waiting)-1] = nil
+			q.waiting = q.waiting[:len(q.waiting)-1]
+			break
+		}
+	}
+	k.left(x.pool)
+	if len(q.waiting) == 0 {
+		delete(k.queues, x.pool)
+	}
+}
+
+func (k *core) left(p *rules.Pool) {
+	for _, t := range p.Targets {
+		t.Backend.Wait(-1)
+	}
+	k.stats.queued.add(-1)
+}
+
+// runQueues starts those that can be served now.
+func (k *core) runQueues() {
+	k.proxy.queueWake[k.number].Store(false)
+	for pool, q := range k.queues {
+		for len(q.waiting) > 0 {
+			x := q.waiting[0]
+			t, res := pool.Pick(k.loop.Now(), x.tried[:x.ntried])
+			if res == rules.AllFull {
+				break
+			}
+			k.dequeue(x)
+			if res != rules.Picked {
+				x.fail(&failures[noBackend], "")
+				continue
+			}
+			x.take(t)
+		}
+	}
+}
+
+// wakeQueues tells every Loop that a place has come free.
+func (p *Proxy) wakeQueues() {
+	for i, k := range p.cores {
+		if !p.queueWake[i].Swap(true) {
+			k.loop.Post(k.queueRun)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/loop"
+)
+
+// maxReplay is how much of a request is kept so that it can be sent again.
+const maxReplay = 64 << 10
+
+// clientReadable is called when the client has sent more.
+func (x *Exchange) clientReadable() {
+	switch {
+	case x.stage == stageTunnel:
+		x.tunnelUp()
+	case x.takesBody():
+		x.readBody()
+	}
+	// Otherwise it stays in the socket: the next request waits for this answer.
+}
+
+// takesBody says whether more request body can be passed on now.
+func (x *Exchange) takesBody() bool {
+	return !x.reqDone && (x.stage == stageSend || x.stage == stageRespond) && x.sent == len(x.buf) && x.up != nil && x.up.out.empty()
+}
+
+// readBody moves request body from the client to the Backend.
+func (x *Exchange) readBody() {
+	c, k := x.client, x.core
+	for range readsPerEvent {
+		if !c.canRead || !x.takesBody() {
+			return
+		}
+		n, ok := c.read(k.loop.In())
+		if !ok || !x.bodyArrived(k.loop.In()[:n]) {
+			return
+		}
+	}
+	k.loop.Again(&c.Conn, loop.Readable)
+}
+
+// bodyArrived passes on a piece of the body. False: stop reading.
+func (x *Exchange) bodyArrived(data []byte) bool {
+	c := x.client
+	for len(data) > 0 && !x.reqDone {
+		span, n, fail := x.bodySpan(data)
+		if fail != nil {
+			x.badRequestBody(fail)
+			return false
+		}
+		data = data[n:]
+		if !x.forward(span) {
+			return false
+		}
+	}
+	c.keep(data) // the next request, already
+	if x.takesBody() || x.reqDone && x.up != nil && x.up.out.empty() && x.sent == len(x.buf) {
+		if x.stage == stageSend {
+			x.awaitResponse()
+		}
+	}
+	return x.client == c && x.up != nil
+}
+
+// forward sends one piece of the body on, or keeps what does not fit. False:
+// the Attempt has failed.
+func (x *Exchange) forward(span []byte) bool {
+	if len(span) == 0 {
+		return true
+	}
+	if x.replay && len(x.buf)+len(span) <= maxReplay {
+		x.buf = append(grow(x.core.loop, x.buf, len(span)), span...)
+		x.sendBuffered()
+		return x.up != nil && x.stage != stageDone
+	}
+	if x.sent < len(x.buf) { // the rest of buf has to go first; this happens within one read only
+		x.buf = append(grow(x.core.loop, x.buf, len(span)), span...)
+		return true
+	}
+	x.replay = false
+	u := x.up
+	switch err := u.out.send(x.core.loop, u.FD(), span, nil); err {
+	case nil:
+	case loop.ErrAgain:
+		x.deadline(int64(x.state.opts.WriteTimeout))
+	default:
+		x.upstreamBroke(reason("write", err))
+		return false
+	}
+	return true
+}
+
+// upstreamWritable continues a request that waited for room.
+func (x *Exchange) upstreamWritable() {
+	u := x.up
+	if x.stage == stageTunnel {
+		x.tunnelUpWritable()
+		return
+	}
+	if x.sent < len(x.buf) && !x.sendBuffered() {
+		return
+	}
+	if !u.out.empty() {
+		switch err := u.out.flush(x.core.loop, u.FD()); err {
+		case nil:
+		case loop.ErrAgain:
+			return
+		default:
+			x.upstreamBroke(reason("write", err))
+			return
+		}
+	} else if x.reqDone && x.sentAt != 0 {
+		return // nothing had waited
+	}
+	x.requestMoved()
+}
+
+// clientWritable is called when the client has taken all that waited for it.
+func (x *Exchange) clientWritable() {
+	switch {
+	case !x.client.out.empty():
+	case x.stage == stageFlush:
+		x.complete()
+	case x.stage == stageTunnel:
+		x.tunnelDown()
+	case x.splice != nil:
+		x.splice.run(x)
+	case x.up != nil && x.up.canRead:
+		x.upstreamReadable()
+	}
+}
+
+// clientEnded handles the client's FIN. A client may shut its sending side and
+// still wait for the answer; inside a body it means that the body is cut.
+func (x *Exchange) clientEnded() {
+	switch {
+	case x.stage == stageTunnel:
+		x.tunnelClientEnded()
+	case !x.reqDone:
+		x.badRequestBody(&failure{400, failures[badBody].word, "the connection closed inside the request body"})
+	default:
+		x.client.last = true
+	}
+}
+
+// badRequestBody ends an Exchange whose request turned out to be no good after
+// part of it had been passed on.
+func (x *Exchange) badRequestBody(f *failure) {
+	x.dropUpstream()
+	x.settleBackend(health.Unjudged)
+	if x.stage >= stageRespond {
+		x.cut(f, "")
+		return
+	}
+	x.fail(f, "")
+}
+
+// clientGone ends an Exchange whose client has died.
+func (x *Exchange) clientGone() {
+	x.dropUpstream()
+	x.settleBackend(health.Unjudged)
+	if x.stage == stageQueued {
+		x.core.dequeue(x)
+	}
+	if x.failed == nil || x.failed.status != failures[clientGone].status {
+		x.failed, x.detail = &failures[clientGone], ""
+	}
+	if x.status == 0 {
+		x.status = x.failed.status
+	}
+	x.end()
+}
+
+// clientExpired handles a deadline on the client's side.
+func (x *Exchange) clientExpired() {
+	switch {
+	case x.stage == stageQueued:
+		x.core.dequeue(x)
+		x.fail(&failures[queueTimeout], "")
+	case x.stage == stageTunnel:
+		x.endTunnel("")
+	case !x.client.out.empty() || x.stage == stageFlush:
+		x.fail(&failures[clientStalled], "")
+	case !x.reqDone && x.stage == stageSend && x.up != nil && x.up.out.empty() && x.sent == len(x.buf):
+		x.badRequestBody(&failures[slowBody])
+	default:
+		x.attemptFailed(health.Slow, &failures[responseTimeout], "")
+	}
+}

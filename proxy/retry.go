@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"arzur.net/lb/health"
+	"arzur.net/lb/rules"
+)
+
+// May we try again? This file is the only one that answers.
+//
+//	what happened                          nothing sent   sent, replayable   sent, not replayable
+//	no connection                          next Target    next Target        -
+//	reused connection died unanswered      -              same Target, new   answer 502
+//	new connection died unanswered         -              next Target *      answer 502
+//	no answer in time, broken answer       -              answer             answer
+//
+// Replayable: an idempotent method (RFC 9110 section 9.2.2) whose bytes are all
+// still in the buffer. * spends the Pool's retry budget, so that a sick service
+// is not hit twice as hard.
+
+// attemptFailed ends the present Attempt and decides what follows.
+func (x *Exchange) attemptFailed(o health.Outcome, f *failure, detail string) {
+	u := x.up
+	reused := u != nil && u.served > 0
+	x.dropUpstream()
+	if x.splice != nil {
+		x.splice.free(x.core)
+		x.splice = nil
+	}
+	x.failed, x.detail = f, detail
+	switch {
+	case x.stage >= stageRespond:
+		x.settleBackend(o)
+		x.cut(f, detail)
+		return
+	case o == health.Broken && reused && x.replayable():
+		// It had gone stale: no verdict on the Backend, and it is asked once more.
+		x.core.stats.retries.inc()
+		x.fresh = true
+		x.attempts++
+		x.connect()
+		return
+	case o == health.Refused && x.mayTryNext(), o == health.Broken && x.replayable() && x.mayTryNext() && x.core.budget(x.pool).spend():
+		x.core.stats.retries.inc()
+		x.settleBackend(o)
+		x.tried[x.ntried] = x.target.Backend
+		x.ntried++
+		x.attempt()
+		return
+	}
+	x.settleBackend(o)
+	x.fail(f, detail)
+}
+
+func (x *Exchange) replayable() bool { return x.replay && x.method.idempotent() }
+
+func (x *Exchange) mayTryNext() bool {
+	return x.ntried < min(x.pool.Retries, maxTries-1) && x.replay
+}
+
+// budget bounds how much of a Pool's traffic may be repeated after something
+// was sent: a share of its requests, with a reserve for a burst such as one
+// server's death.
+type budget struct {
+	tokens int64 // hundredths of a retry
+	share  int64 // percent
+}
+
+// budgetReserve is the burst: more than the connections of a busy Loop to one server.
+const budgetReserve = 256 * 100
+
+func (k *core) budget(p *rules.Pool) *budget {
+	b := k.budgets[p]
+	if b == nil {
+		b = &budget{tokens: budgetReserve}
+		k.budgets[p] = b
+	}
+	return b
+}
+
+func (b *budget) earn(share int64) { b.tokens = min(b.tokens+share, budgetReserve) }
+
+func (b *budget) spend() bool {
+	if b.tokens < 100 {
+		return false
+	}
+	b.tokens -= 100
+	return true
+}

@@ -1,0 +1,165 @@
+package proxy
+
+import (
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/http1"
+	"arzur.net/lb/proxy/loop"
+)
+
+// Upgrades are an allow-list with one entry, websocket. An unknown one is never
+// passed on: h2c would slip past the rules. A connection becomes a tunnel only
+// after a 101 that matches what was asked.
+
+// switchProtocols handles a 101.
+func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
+	if !x.upgrade || !r.UpgradeWebsocket {
+		x.attemptFailed(health.Broken, &failures[badResponse], "101 that was not asked for")
+		return
+	}
+	k, c, u := x.core, x.client, x.up
+	x.stage, c.phase = stageTunnel, phaseTunnel
+	x.status = 101
+	x.answered = k.loop.Now()
+	c.last = true
+	k.stats.tunnels.add(1)
+	b := appendStatusLine(k.loop.Out(), r)
+	edit := &x.entry.Rule.ResponseHeaders
+	b = appendFields(b, &r.Message, notReturned, edit)
+	b = appendEdits(b, edit)
+	b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
+	x.respBytes += int64(len(rest))
+	if !c.put(b, rest) {
+		return
+	}
+	u.keep(nil)
+	x.tunnelMoved()
+	if early := c.in; early != nil { // sent before the 101, for the tunnel
+		x.tunnelSend(early)
+		if x.stage != stageTunnel {
+			return
+		}
+		c.keep(nil)
+	}
+	if c.canRead {
+		x.tunnelUp()
+	}
+}
+
+// tunnelMoved renews the idle deadline of both sides.
+func (x *Exchange) tunnelMoved() {
+	d := int64(x.state.opts.TunnelTimeout)
+	now := x.core.loop.Now()
+	x.up.SetDeadline(now + d)
+	x.client.SetDeadline(now + d)
+}
+
+// tunnelSend passes bytes to the Backend. False: the tunnel has ended.
+func (x *Exchange) tunnelSend(p []byte) bool {
+	x.reqBytes += int64(len(p))
+	if err := x.up.out.send(x.core.loop, x.up.FD(), p, nil); err != nil && err != loop.ErrAgain {
+		x.endTunnel(reason("write", err))
+		return false
+	}
+	x.tunnelMoved()
+	return true
+}
+
+// tunnelUp moves bytes from the client to the Backend, while it takes them.
+func (x *Exchange) tunnelUp() {
+	c := x.client
+	for range readsPerEvent {
+		if !c.canRead || !x.up.out.empty() || x.upEnded {
+			return
+		}
+		n, ok := c.read(x.core.loop.In())
+		if !ok || !x.tunnelSend(x.core.loop.In()[:n]) {
+			return
+		}
+	}
+	x.core.loop.Again(&c.Conn, loop.Readable)
+}
+
+// tunnelUpWritable continues after the Backend has made room.
+func (x *Exchange) tunnelUpWritable() {
+	u := x.up
+	switch err := u.out.flush(x.core.loop, u.FD()); {
+	case err == loop.ErrAgain:
+		return
+	case err != nil:
+		x.endTunnel(reason("write", err))
+		return
+	}
+	if x.upEnded {
+		x.shutUp()
+		return
+	}
+	if x.client.canRead {
+		x.tunnelUp()
+	}
+}
+
+// tunnelDown moves bytes from the Backend to the client, while it takes them.
+func (x *Exchange) tunnelDown() {
+	c, u, k := x.client, x.up, x.core
+	for range readsPerEvent {
+		if !c.out.empty() {
+			return
+		}
+		if x.downEnded {
+			x.shutDown()
+			return
+		}
+		if !u.canRead {
+			return
+		}
+		n, err := k.sys.Read(u.FD(), k.loop.In())
+		switch {
+		case err == loop.ErrAgain:
+			u.canRead = false
+			return
+		case err != nil:
+			x.endTunnel(reason("read", err))
+			return
+		case n == 0:
+			u.canRead, x.downEnded = false, true
+			continue
+		}
+		x.respBytes += int64(n)
+		if !c.put(k.loop.In()[:n], nil) {
+			return
+		}
+		x.tunnelMoved()
+	}
+	k.loop.Again(&u.Conn, loop.Readable)
+}
+
+// tunnelClientEnded handles the client's FIN: it is passed on behind what waits.
+func (x *Exchange) tunnelClientEnded() {
+	x.upEnded = true
+	if x.up.out.empty() {
+		x.shutUp()
+	}
+}
+
+func (x *Exchange) shutUp() {
+	if x.downEnded || x.core.sys.CloseWrite(x.up.FD()) != nil {
+		x.endTunnel("")
+	}
+}
+
+func (x *Exchange) shutDown() {
+	if x.upEnded || x.core.sys.CloseWrite(x.client.FD()) != nil {
+		x.endTunnel("")
+	}
+}
+
+// endTunnel closes both sides.
+func (x *Exchange) endTunnel(detail string) {
+	c := x.client
+	x.detail = detail
+	x.dropUpstream()
+	x.settleBackend(health.Served)
+	x.core.stats.tunnels.add(-1)
+	x.end()
+	c.finish()
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"errors"
+	"syscall"
+
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/loop"
+)
+
+// upstream is one HTTP/1.1 connection to a Backend. Idle, it holds no buffer and
+// stands in its Backend's idleList; busy, it belongs to one Exchange.
+type upstream struct {
+	loop.Conn
+	core    *core
+	backend *health.Backend
+	x       *Exchange // nil while idle
+	in      []byte    // part of a response head, pooled
+	out     pending   // request body that did not fit
+
+	slot       int32 // index in the idleList
+	served     uint32
+	closed     bool
+	connecting bool
+	canRead    bool
+	ended      bool // the Backend has sent its FIN
+}
+
+// Ready implements loop.Handler.
+func (u *upstream) Ready(r loop.Ready) {
+	if u.connecting {
+		u.connectReady(r)
+		return
+	}
+	if r&(loop.Readable|loop.PeerClosed|loop.Failed) != 0 {
+		u.canRead = true
+	}
+	if r&loop.PeerClosed != 0 {
+		u.ended = true
+	}
+	if u.x == nil {
+		if u.canRead { // closed by the Backend, or talking out of turn
+			u.core.dropIdle(u)
+		}
+		return
+	}
+	// What the Backend managed to say before it died is read first.
+	x := u.x
+	if u.canRead {
+		x.upstreamReadable()
+	}
+	if u.x == x && x.up == u && r&loop.Writable != 0 {
+		x.upstreamWritable()
+	}
+}
+
+func (u *upstream) connectReady(r loop.Ready) {
+	x := u.x
+	if err := u.core.sys.ConnectResult(u.FD()); err != nil || r&loop.Failed != 0 {
+		x.attemptFailed(health.Refused, &failures[connectFailed], reason("connect", err))
+		return
+	}
+	if r&loop.Writable == 0 {
+		return
+	}
+	u.connecting = false
+	if r&(loop.Readable|loop.PeerClosed) != 0 {
+		u.canRead = true
+	}
+	x.connectDone()
+	if u.canRead && u.x == x && x.up == u {
+		x.upstreamReadable()
+	}
+}
+
+// Expired implements loop.Handler.
+func (u *upstream) Expired() {
+	switch x := u.x; {
+	case x == nil:
+		u.core.dropIdle(u)
+	case x.giveUp > 0 && u.core.loop.Now() >= x.giveUp:
+		x.attemptFailed(health.Slow, &failures[totalTimeout], "")
+	case u.connecting:
+		x.attemptFailed(health.Refused, &failures[connectTimeout], "")
+	default:
+		x.upstreamExpired()
+	}
+}
+
+// Panicked is called by the Loop after a panic inside one of our handlers.
+func (u *upstream) Panicked() {
+	u.core.proxy.panics.Add(1)
+	if x := u.x; x != nil {
+		x.attemptFailed(health.Unjudged, &failures[internalError], "panic")
+		return
+	}
+	u.close()
+}
+
+// close ends the connection. The caller has taken it from its list or Exchange.
+func (u *upstream) close() {
+	if u.closed {
+		return
+	}
+	u.closed = true
+	l := u.core.loop
+	if u.in != nil {
+		l.Put(u.in)
+		u.in = nil
+	}
+	u.out.drop(l)
+	l.Close(&u.Conn)
+	l.Defer(u)
+}
+
+// reason words a system error for people: "connect: connection refused".
+func reason(op string, err error) string {
+	var no syscall.Errno
+	if errors.As(err, &no) {
+		return op + ": " + no.Error()
+	}
+	if err == nil {
+		return op + ": connection refused"
+	}
+	return op + ": " + err.Error()
+}
