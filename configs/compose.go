@@ -102,10 +102,8 @@ func (s *stack) merge(l *loader, m member) {
 			m.legacyLabels()
 		case m.key == "build":
 			image = true
-		case m.key != "healthcheck": // Docker's own, and no misspelling of Rancher's
-			if names := near(m.key, read); len(names) != 0 {
-				m.warn(false, "has no effect%s", didYouMean(names))
-			}
+		default:
+			m.misspelt()
 		}
 		image = image || m.key == "image" && !is(m.node.Value, "rancher/external-service")
 	}
@@ -116,8 +114,19 @@ func (s *stack) merge(l *loader, m member) {
 	}
 }
 
-// keys are the keys of a compose service that mean something to us. All others
-// are the orchestrator's.
+// misspelt reports a key that is nearly one of ours. All others are the
+// orchestrator's.
+func (m member) misspelt() {
+	if m.key == "healthcheck" {
+		return // Docker's own
+	}
+	ours := map[string]bool{"lb_config": true, "health_check": true, "external_ips": true}
+	if names := near(m.key, ours); len(names) != 0 {
+		m.warn(false, "has no effect%s", didYouMean(names))
+	}
+}
+
+// keys are the keys of a compose service that mean something to us.
 func (c *composeService) keys(l *loader) fields {
 	known := fields{
 		"image":     func(v value) { c.image = v.text() },
@@ -195,6 +204,6 @@ func (v value) legacyLabels() {
 		return
 	}
 	for _, m := range v.members() {
-		report(v.doc.at(m.keyNode, v.path), m.key, m.node.Value)
+		report(value{v.doc, m.node, v.path, m.keyLine}, m.key, m.node.Value)
 	}
 }

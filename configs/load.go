@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -123,7 +124,7 @@ func (l *loader) document(name string, data []byte) {
 		return
 	}
 	if len(root.Content) == 0 || d.at(root.Content[0], "").isNull() {
-		d.errs = append(d.errs, fmt.Errorf("%s: the file is empty; want port_rules, services, ...", name))
+		d.failAt(0, "the file is empty; want port_rules, services, ...")
 		return
 	}
 	if err := decoder.Decode(&second); err == nil {
@@ -145,16 +146,17 @@ func (l *loader) document(name string, data []byte) {
 // notYAML reports a syntax error in our own form, with the parser's line.
 func (d *document) notYAML(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	at := d.name
+	line := 0
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if line, message, ok := strings.Cut(rest, ": "); ok {
-			at, text = at+":"+line, message
+		if number, message, ok := strings.Cut(rest, ": "); ok {
+			text = message
+			line, _ = strconv.Atoi(number) // 0 when it is none: the whole document
 		}
 	}
 	if strings.Contains(text, "alphabetic or numeric character") {
 		text += `; text that begins with "*" or "&" needs quotes`
 	}
-	d.errs = append(d.errs, fmt.Errorf("%s: not YAML: %s", at, text))
+	d.failAt(line, "not YAML: %s", text)
 }
 
 // rulesFile reads our own vocabulary.
@@ -232,7 +234,9 @@ func (l *loader) page(v value, name string) []byte {
 func (l *loader) declare(v value) {
 	l.declared = true
 	for _, m := range v.members() {
-		if l.first("service "+m.key, m.value) {
+		if m.key == "" {
+			m.fail("a service needs a name")
+		} else if l.first("service "+m.key, m.value) {
 			l.addService(m.service(m.key))
 		}
 	}
@@ -259,7 +263,7 @@ func (l *loader) finish() (*Config, error) {
 	}
 	errs := l.errs
 	for _, d := range l.docs {
-		errs = append(errs, d.errs...)
+		errs = append(errs, d.errors()...)
 		l.config.Problems = append(l.config.Problems, d.problems...)
 	}
 	if len(errs) != 0 {
@@ -280,7 +284,7 @@ func (l *loader) target(r *named) bool {
 	if s := l.known(r.Service); s != nil {
 		r.Service = s.Name
 	} else if l.declared && !strings.Contains(r.Service, "/") {
-		r.service.fail("unknown service %q%s; declare it, services: {%s: {}} means the DNS name",
+		r.service.fail("unknown service %q%s; services: {%s: {}} would declare it as a DNS name",
 			r.Service, didYouMean(near(r.Service, l.byName)), r.Service)
 	} else {
 		l.implicit(r)

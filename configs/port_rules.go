@@ -79,6 +79,7 @@ func (v value) rulePath(kind rules.PathMatch) string {
 
 func (v value) redirect() *rules.Redirect {
 	var r rules.Redirect
+	before := len(v.doc.mistakes)
 	v.object(fields{
 		"scheme": into(&r.Scheme, oneOf("http", "https")),
 		"host":   into(&r.Host, value.redirectHost),
@@ -86,7 +87,7 @@ func (v value) redirect() *rules.Redirect {
 		"path":   into(&r.Path, value.slashed),
 		"code":   into(&r.Code, keyword(redirectCodes)),
 	})
-	if r.Scheme == "" && r.Host == "" && r.Port == 0 && r.Path == "" {
+	if r.Scheme == "" && r.Host == "" && r.Port == 0 && r.Path == "" && len(v.doc.mistakes) == before {
 		v.fail("leads to where the request came from; want at least one of scheme, host, port, path")
 	}
 	return &r

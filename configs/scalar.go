@@ -184,9 +184,9 @@ func (v value) size() int64 {
 // sizeWithin is a reader of sizes in a range.
 func sizeWithin(lo, hi int64) func(value) int {
 	return func(v value) int {
-		before := len(v.doc.errs)
+		before := len(v.doc.mistakes)
 		n := v.size()
-		if len(v.doc.errs) == before && (n < lo || n > hi) {
+		if len(v.doc.mistakes) == before && (n < lo || n > hi) {
 			v.fail("want %d to %d bytes, got %s", lo, hi, v.describe())
 			return 0
 		}

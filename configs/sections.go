@@ -21,6 +21,7 @@ var later = map[string]string{
 
 // defaults reads the defaults section over d.
 func (v value) defaults(d *Defaults, readFile func(v value, name string) []byte) {
+	before := len(v.doc.mistakes)
 	v.object(fields{
 		"connect_timeout":       into(&d.ConnectTimeout, value.duration),
 		"response_timeout":      into(&d.ResponseTimeout, value.duration),
@@ -49,7 +50,7 @@ func (v value) defaults(d *Defaults, readFile func(v value, name string) []byte)
 		"loops":                 into(&d.Loops, within(0, 1024)),
 		"error_pages":           func(v value) { d.ErrorPages = v.errorPages(readFile) },
 	})
-	if d.MaxTargetBytes > d.MaxHeaderBytes {
+	if d.MaxTargetBytes > d.MaxHeaderBytes && len(v.doc.mistakes) == before {
 		v.fail("max_target_bytes (%d) is more than max_header_bytes (%d), which it is part of", d.MaxTargetBytes, d.MaxHeaderBytes)
 	}
 }

@@ -62,7 +62,7 @@ func (v value) server() rules.Instance {
 		return v.serverAddress()
 	}
 	var s rules.Instance
-	before := len(v.doc.errs)
+	before := len(v.doc.mistakes)
 	v.object(fields{
 		"address": func(v value) {
 			a := v.serverAddress()
@@ -71,7 +71,7 @@ func (v value) server() rules.Instance {
 		"weight": into(&s.Weight, pointer(within(0, 256))),
 		"backup": into(&s.Backup, value.boolean),
 	})
-	if s.Host == "" && len(v.doc.errs) == before {
+	if s.Host == "" && len(v.doc.mistakes) == before {
 		v.fail("address is missing")
 	}
 	return s
@@ -96,12 +96,14 @@ func (v value) serverAddress() rules.Instance {
 	instance := rules.Instance{Host: host}
 	a, err := netip.ParseAddr(host)
 	switch {
-	case strings.Contains(s, "://"):
-		v.fail("%q: want %s, without a scheme", s, want)
 	case err == nil && a.Zone() == "":
 		instance.Addr = a.Unmap()
+	case strings.Contains(s, "://"):
+		v.fail("%q: want %s, without a scheme", s, want)
+		return instance
 	case !isDNSName(host):
 		v.fail("%q is neither an IP address nor a DNS name; want %s", s, want)
+		return instance
 	}
 	if port != "" || strings.HasSuffix(s, ":") {
 		n, err := strconv.ParseUint(port, 10, 16)
@@ -139,10 +141,10 @@ func notInName(r rune) bool {
 func (v value) healthCheck() *health.Check {
 	var c health.Check
 	var initializing time.Duration
-	before := len(v.doc.errs)
+	before := len(v.doc.mistakes)
 	v.object(fields{
 		"port":                   into(&c.Port, value.port),
-		"request_line":           into(&c.RequestLine, value.text),
+		"request_line":           into(&c.RequestLine, value.requestLine),
 		"interval":               into(&c.Interval, value.milliseconds),
 		"response_timeout":       into(&c.ResponseTimeout, value.milliseconds),
 		"healthy_threshold":      into(&c.HealthyThreshold, within(1, 1000)),
@@ -169,10 +171,22 @@ func (v value) healthCheck() *health.Check {
 		c.Initializing = initializing
 	}
 	// Validate looks at what was read, so it has nothing to say about what was not.
-	if len(v.doc.errs) == before {
+	if len(v.doc.mistakes) == before {
 		if err := c.Validate(); err != nil {
-			v.fail("%v", err)
+			for line := range strings.Lines(err.Error()) {
+				v.fail("%s", strings.TrimSpace(line))
+			}
 		}
 	}
 	return &c
+}
+
+func (v value) requestLine() string {
+	s := v.text()
+	if s != "" {
+		if _, err := health.ParseRequestLine(s); err != nil {
+			v.fail("%v", err)
+		}
+	}
+	return s
 }

@@ -1,7 +1,10 @@
 package configs
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,12 +17,32 @@ import (
 // so that the operator sees every mistake at once.
 type document struct {
 	name     string
-	errs     []error
+	mistakes []mistake
 	problems []rules.Problem
 }
 
+// mistake is what is wrong on one line; line 0 is the whole document.
+type mistake struct {
+	line int
+	text string
+}
+
 func (d *document) failAt(line int, format string, args ...any) {
-	d.errs = append(d.errs, fmt.Errorf("%s:%d: %s", d.name, line, fmt.Sprintf(format, args...)))
+	d.mistakes = append(d.mistakes, mistake{line, fmt.Sprintf(format, args...)})
+}
+
+// errors lists the mistakes from top to bottom.
+func (d *document) errors() []error {
+	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
+	list := make([]error, len(d.mistakes))
+	for i, m := range d.mistakes {
+		at := d.name
+		if m.line != 0 {
+			at += ":" + strconv.Itoa(m.line)
+		}
+		list[i] = errors.New(at + ": " + m.text)
+	}
+	return list
 }
 
 // value is one place in a document.
@@ -27,6 +50,7 @@ type value struct {
 	doc  *document
 	node *yaml.Node // never an alias
 	path string     // "port_rules[3].path"; "" is the top
+	line int        // where it stands
 }
 
 func (d *document) at(n *yaml.Node, path string) value {
@@ -34,14 +58,14 @@ func (d *document) at(n *yaml.Node, path string) value {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	return value{d, n, path}
+	return value{d, n, path, n.Line}
 }
 
 // origin is where the value stands, as problems and rules name it.
-func (v value) origin() string { return v.doc.name + ":" + strconv.Itoa(v.node.Line) }
+func (v value) origin() string { return v.doc.name + ":" + strconv.Itoa(v.line) }
 
 func (v value) fail(format string, args ...any) {
-	v.doc.failAt(v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
+	v.doc.failAt(v.line, "%s: %s", v.path, fmt.Sprintf(format, args...))
 }
 
 // warn records that the value is understood but has no effect; fatal that it
@@ -85,7 +109,7 @@ func (v value) describe() string {
 type member struct {
 	value
 	key     string
-	keyNode *yaml.Node
+	keyLine int
 }
 
 // fields is what a mapping may hold: what to do with each key's value.
@@ -103,7 +127,7 @@ func (v value) object(known fields) {
 		set, ok := known[m.key]
 		switch {
 		case !ok:
-			v.doc.failAt(m.keyNode.Line, "%s: unknown key%s", m.path, didYouMean(near(m.key, known)))
+			v.doc.failAt(m.keyLine, "%s: unknown key%s", m.path, didYouMean(near(m.key, known)))
 		case !m.isNull():
 			set(m.value)
 		}
@@ -158,7 +182,11 @@ func (f *flattener) add(n *yaml.Node) {
 			continue
 		}
 		f.lines[k.Value] = k.Line
-		f.list = append(f.list, member{f.doc.at(n.Content[i+1], f.join(k.Value)), k.Value, k})
+		v := f.doc.at(n.Content[i+1], f.join(k.Value))
+		if v.node.Kind != yaml.ScalarNode {
+			v.line = k.Line // not that of the first thing inside
+		}
+		f.list = append(f.list, member{v, k.Value, k.Line})
 	}
 	for _, m := range merged {
 		f.merge(m, true)

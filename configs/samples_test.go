@@ -1,0 +1,118 @@
+package configs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+func TestLoad_Demo(t *testing.T) {
+	c, err := Load([]string{"demo.yml"}, "")
+	require.NoError(t, err)
+	require.Empty(t, c.Problems)
+	require.Len(t, c.Rules, 1)
+	require.EqualValues(t, 8000, c.Rules[0].Port)
+	require.Len(t, c.Services, 1)
+	require.Equal(t, "demo", c.Services[0].Name)
+	for i, s := range c.Services[0].Instances {
+		require.Equal(t, "127.0.0.1", s.Host)
+		require.EqualValues(t, 8001+i, s.Port)
+	}
+	require.Len(t, c.Services[0].Instances, 3)
+}
+
+func TestLoad_Simple(t *testing.T) {
+	c, err := Load([]string{"simple.yml"}, "")
+	require.NoError(t, err)
+	require.Empty(t, c.Problems)
+	require.Equal(t, "arzur.net", c.Rules[0].Hostname)
+	require.Equal(t, "simple.yml:4", c.Rules[0].Origin)
+	check := c.Services[0].Check
+	require.Equal(t, 10*time.Second, check.Interval)
+	require.Equal(t, time.Second, check.ResponseTimeout)
+	require.Equal(t, "127.0.0.1:8081", c.Admin.Address)
+}
+
+// rules.yml claims to show every key; this holds it to that.
+func TestLoad_RulesSampleShowsEveryKey(t *testing.T) {
+	c, err := Load([]string{"rules.yml"}, "")
+	require.NoError(t, err)
+	require.Empty(t, c.Problems)
+	require.Len(t, c.Rules, 4)
+	require.Len(t, c.Services, 3)
+	require.Equal(t, []string{"rules.yml", "sorry.html"}, c.Files)
+	require.Contains(t, string(c.Defaults.ErrorPages[503]), "Back in a moment")
+
+	text, err := os.ReadFile("rules.yml")
+	require.NoError(t, err)
+	var root yaml.Node
+	require.NoError(t, yaml.Unmarshal(text, &root))
+	shown := map[string]bool{}
+	collectKeys(&root, shown)
+	source := ""
+	for _, name := range []string{"load.go", "port_rules.go", "services.go", "sections.go", "edits.go"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		source += string(text)
+	}
+	// The same setting under Rancher's second name, and what is only passed over.
+	elsewhere := map[string]bool{"initialization_timeout": true, "recreate_on_quorum_strategy_config": true, "quorum": true}
+	found := 0
+	for line := range strings.Lines(source) {
+		key, reader, ok := strings.Cut(strings.TrimSpace(line), `":`)
+		if !ok || !strings.HasPrefix(key, `"`) || !strings.Contains(reader, "into(") && !strings.Contains(reader, "func(v value)") {
+			continue
+		}
+		key = key[1:]
+		found++
+		require.True(t, shown[key] != elsewhere[key], "key %q is not in rules.yml", key)
+	}
+	require.Greater(t, found, 70)
+}
+
+func collectKeys(n *yaml.Node, keys map[string]bool) {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			keys[c.Value] = true
+		}
+		collectKeys(c, keys)
+	}
+}
+
+// The defaults in rules.yml are the defaults.
+func TestLoad_RulesSampleTellsTheDefaults(t *testing.T) {
+	c, err := Load([]string{"rules.yml"}, "")
+	require.NoError(t, err)
+	got := c.Defaults
+	got.ErrorPages = nil
+	require.Equal(t, DefaultDefaults, got)
+	require.Equal(t, DefaultLog, c.Log)
+}
+
+func TestLoad_RancherSample(t *testing.T) {
+	f := func(stack string, paths ...string) {
+		t.Helper()
+		c, err := Load(paths, stack)
+		require.NoError(t, err)
+		require.Len(t, c.Rules, 1)
+		require.Len(t, c.Services, 1)
+		require.Equal(t, "rancher-blog/blog", c.Rules[0].Service)
+		require.Equal(t, "rancher-blog/blog", c.Services[0].Name)
+		require.Equal(t, "blog", c.Services[0].Instances[0].Host)
+		require.Equal(t, "GET / HTTP/1.0", c.Services[0].Check.RequestLine)
+		require.Len(t, c.Problems, 1)
+		require.False(t, c.Problems[0].Fatal)
+		require.Contains(t, c.Problems[0].Reason, `"rancher-blog" is no service but the name of the stack; taken as "blog"`)
+	}
+	f("rancher-blog", "rancher")
+	f("rancher-blog", "rancher/docker-compose.yml", "rancher/rancher-compose.yml")
+
+	folder := filepath.Join(t.TempDir(), "rancher-blog")
+	require.NoError(t, os.CopyFS(folder, os.DirFS("rancher")))
+	f("", folder)
+}
