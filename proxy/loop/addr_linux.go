@@ -8,13 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	soShare = unix.SO_REUSEPORT
-	// mayHold: a bound socket that does not listen leaves room for those with
-	// SO_REUSEADDR.
-	mayHold = true
-)
-
 // addrPort reads a socket address of either family that the kernel wrote into
 // room for the larger one. IPv4 in IPv6 is unmapped; a zone, which means nothing
 // to others, is dropped.

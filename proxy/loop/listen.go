@@ -5,9 +5,7 @@ package loop
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,21 +86,13 @@ func open(at netip.AddrPort, n int) ([]int, error) {
 
 // bind opens a socket at the given address.
 func bind(at netip.AddrPort, share bool) (int, error) {
-	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.Port())})
-	if ip := at.Addr().Unmap(); ip.Is4() {
-		sa.(*unix.SockaddrInet4).Addr = ip.As4()
-	} else {
-		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: ip.As16(), ZoneId: scope(ip.Zone())}
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	family, sa := toSockaddr(at)
+	fd, err := socket(family)
 	if err != nil {
 		return -1, err
 	}
-	errs := []error{
-		prepare(fd),
-		// Connections of an earlier run that still wind down do not count as in use.
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-	}
+	// Connections of an earlier run that still wind down do not count as in use.
+	errs := []error{unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)}
 	if family == unix.AF_INET6 {
 		only := 1
 		if at.Addr().IsUnspecified() {
@@ -118,13 +108,6 @@ func bind(at netip.AddrPort, share bool) (int, error) {
 		return -1, err
 	}
 	return fd, nil
-}
-
-// prepare sets what every socket of a Loop has. A connection gets it from its
-// listener: all of our systems hand TCP_NODELAY down, which saves a call for each.
-func prepare(fd int) error {
-	unix.CloseOnExec(fd)
-	return errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
 }
 
 // SetListenOptions makes a listening socket that somebody else opened (systemd,
@@ -151,29 +134,4 @@ func ListenAddr(fd int) (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("address of descriptor %d: %w", fd, err)
 	}
 	return fromSockaddr(sa), nil
-}
-
-// fromSockaddr is the zero AddrPort for what is no IP address.
-func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// scope is the interface that a zone names, by number or by name.
-func scope(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		return uint32(n)
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		return uint32(i.Index)
-	}
-	return 0
 }
