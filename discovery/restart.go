@@ -1,0 +1,53 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A Source that ended is started again after restartFirst, doubled up to
+// restartMost while it publishes nothing, each give or take a half so that
+// many lb do not come back to one registry in step.
+const (
+	restartFirst = time.Second
+	restartMost  = 30 * time.Second
+)
+
+var errEnded = errors.New("ended without an error")
+
+// keepWatching runs one Source until ctx ends. A failure is logged when it
+// begins or changes, its end when the Source publishes again.
+func keepWatching(ctx context.Context, s Named, log *zap.Logger, publish func(Snapshot)) {
+	log = log.With(zap.String("source", s.Name))
+	pause := restartFirst
+	failure := ""
+	for {
+		err := s.Source.Watch(ctx, func(snapshot Snapshot) {
+			if failure != "" {
+				log.Info("source is back")
+			}
+			pause, failure = restartFirst, ""
+			publish(snapshot)
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errEnded
+		}
+		if failure != err.Error() {
+			failure = err.Error()
+			log.Warn("source ended; what it last announced stays in use", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(2*pause, restartMost)
+	}
+}
