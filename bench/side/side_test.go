@@ -3,10 +3,13 @@
 package main
 
 import (
+	"net/netip"
+	"path/filepath"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"arzur.net/lb/configs"
 	"github.com/stretchr/testify/require"
 )
 
@@ -133,4 +136,24 @@ func TestReport_ComparesWithBetterPeer(t *testing.T) {
 
 	r.speed[0].rounds[0].failed = 3
 	require.EqualError(t, r.check(), "lb, /, 64 connections: 3 requests failed")
+}
+
+func TestLBCommand_WritesRulesThatLoad(t *testing.T) {
+	s := site{dir: t.TempDir(), lb: "/bin/lb", threads: 2, connections: 64}
+	for _, b := range []string{"127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"} {
+		s.backends = append(s.backends, netip.MustParseAddrPort(b))
+	}
+	cmd, err := lbCommand(s, netip.MustParseAddrPort("127.0.0.1:8000"))
+	require.NoError(t, err)
+	path := filepath.Join(s.dir, "lb.yml")
+	require.Subset(t, cmd.Args, []string{"/bin/lb", "-config", path})
+
+	got, err := configs.Load([]string{path}, "")
+	require.NoError(t, err)
+	require.Empty(t, got.Problems)
+	require.Len(t, got.Rules, 1)
+	require.Equal(t, uint16(8000), got.Rules[0].Port)
+	require.Equal(t, hostname, got.Rules[0].Hostname)
+	require.Len(t, got.Services, 1)
+	require.Len(t, got.Services[0].Instances, 3)
 }
