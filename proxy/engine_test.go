@@ -62,7 +62,9 @@ func (b *bed) apply(more ...rules.Rule) {
 	require.NoError(b.t, b.Apply(table, &opts))
 }
 
-func (b *bed) addr() string { return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), b.port).String() }
+func (b *bed) addr() string {
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), b.port).String()
+}
 
 func (b *bed) url(path string) string { return "http://" + b.addr() + path }
 

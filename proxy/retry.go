@@ -54,7 +54,11 @@ func (x *Exchange) attemptFailed(o health.Outcome, f *failure, detail string) {
 func (x *Exchange) replayable() bool { return x.replay && x.method.idempotent() }
 
 func (x *Exchange) mayTryNext() bool {
-	return x.ntried < min(x.pool.Retries, maxTries-1) && x.replay
+	retries := x.state.opts.Retries
+	if r := x.pool.Retries; r != nil {
+		retries = *r
+	}
+	return x.ntried < min(retries, maxTries-1) && x.replay
 }
 
 // budget bounds how much of a Pool's traffic may be repeated after something

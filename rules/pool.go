@@ -8,7 +8,7 @@ import (
 )
 
 // Pool is the choices behind one or more Entries, with the limits of its
-// first Service; no limit is left at "0: the default".
+// first Service; a limit of 0 (Retries: nil) means the engine's default.
 type Pool struct {
 	ID      int      // dense index within the Table
 	Name    string   // backend_name, else the name of the first Service
@@ -19,7 +19,7 @@ type Pool struct {
 	QueueTimeout    time.Duration
 	ConnectTimeout  time.Duration
 	ResponseTimeout time.Duration
-	Retries         int
+	Retries         *int
 	WhenAllDown     WhenAllDown
 
 	newPicker newPicker
@@ -39,20 +39,16 @@ type Target struct {
 }
 
 func newPool(id int, name string, s *Service) *Pool {
-	p := &Pool{
+	return &Pool{
 		ID: id, Name: name, Service: s,
-		QueueLength:     orDefault(s.QueueLength, DefaultService.QueueLength),
-		QueueTimeout:    orDefault(s.QueueTimeout, DefaultService.QueueTimeout),
-		ConnectTimeout:  orDefault(s.ConnectTimeout, DefaultService.ConnectTimeout),
-		ResponseTimeout: orDefault(s.ResponseTimeout, DefaultService.ResponseTimeout),
-		Retries:         *DefaultService.Retries,
+		QueueLength:     s.QueueLength,
+		QueueTimeout:    s.QueueTimeout,
+		ConnectTimeout:  s.ConnectTimeout,
+		ResponseTimeout: s.ResponseTimeout,
+		Retries:         s.Retries,
 		WhenAllDown:     s.WhenAllDown,
+		newPicker:       pickers[orDefault(s.Balance, DefaultBalance)],
 	}
-	if s.Retries != nil {
-		p.Retries = *s.Retries
-	}
-	p.newPicker = pickers[orDefault(s.Balance, DefaultService.Balance)]
-	return p
 }
 
 func orDefault[T comparable](v, standard T) T {

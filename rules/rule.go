@@ -111,17 +111,8 @@ type Service struct {
 	WhenAllDown     WhenAllDown
 }
 
-// DefaultService says what the zero value of a Service's field means. The
-// timeouts are those of a network where the servers are near: a connect that
-// takes two seconds is a lost packet and a dead server.
-var DefaultService = Service{
-	Balance:         "round-robin",
-	QueueLength:     1024,
-	QueueTimeout:    5 * time.Second,
-	ConnectTimeout:  2 * time.Second,
-	ResponseTimeout: 60 * time.Second,
-	Retries:         new(2),
-}
+// DefaultBalance is the policy of a Service that names none.
+const DefaultBalance = "round-robin"
 
 // Instance is one address of a Service.
 type Instance struct {
