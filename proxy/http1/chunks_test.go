@@ -61,6 +61,8 @@ func TestChunks(t *testing.T) {
 	f(hello+"0\r\nHost: a\r\nX-Sum: 1\r\nContent_Length: 1\r\nCookie: c\r\ngrpc-status:0\r\nVARY: x\r\nX-Forwarded-For: y\r\n\r\n",
 		hello+"0\r\nX-Sum: 1\r\ngrpc-status:0\r\n\r\n", "hello")
 	f("0\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n", "")
+	long := strings.Repeat("a", longestName+1) + ":\r\n"
+	f("0\r\n"+long+"\r\n", "0\r\n"+long+"\r\n", "")
 }
 
 func TestChunks_Refuses(t *testing.T) {

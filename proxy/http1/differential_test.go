@@ -24,6 +24,9 @@ func TestDifferential(t *testing.T) {
 		if c.Direction == "request" {
 			againstNetHTTP(t, expand(c.Raw))
 			againstFastHTTP(t, expand(c.Raw))
+		} else {
+			responseAgainstOthers(t, expand(c.Raw), "GET")
+			responseAgainstOthers(t, expand(c.Raw), "HEAD")
 		}
 	}
 }
@@ -33,6 +36,14 @@ func FuzzAgainstOthers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		againstNetHTTP(t, raw)
 		againstFastHTTP(t, raw)
+	})
+}
+
+func FuzzResponseAgainstOthers(f *testing.F) {
+	addCases(f, "response")
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		responseAgainstOthers(t, raw, "GET")
+		responseAgainstOthers(t, raw, "HEAD")
 	})
 }
 
@@ -102,4 +113,44 @@ func againstFastHTTP(t *testing.T, raw []byte) {
 	require.False(t, r.KeepAlive != !other.Header.ConnectionClose() && bytes.Contains(raw, []byte(" HTTP/1.1\r\n")), "%q", raw)
 	require.Equal(t, string(other.Body()), body, "%q", raw)
 	require.Equal(t, string(otherRest), rest, "%q", raw)
+}
+
+func responseAgainstOthers(t *testing.T, raw []byte, method string) {
+	var r Response
+	done, _ := r.Parse(bytes.Clone(raw), []byte(method), nil)
+	if !done {
+		return
+	}
+	var body string
+	s := stream{buf: bytes.Clone(raw[r.Head:])}
+	switch {
+	case r.NoBody:
+	case r.UntilClose:
+		body, s.buf = string(s.buf), nil
+	default:
+		ok := false
+		if body, _, ok, _ = s.body(&r.Message); !ok {
+			return
+		}
+	}
+
+	br := bufio.NewReader(bytes.NewReader(raw))
+	if other, err := http.ReadResponse(br, &http.Request{Method: method}); err == nil {
+		if otherBody, err := io.ReadAll(other.Body); err == nil {
+			otherRest, _ := io.ReadAll(br)
+			require.Equal(t, other.StatusCode, r.Status, "%q", raw)
+			require.Equal(t, string(otherBody), body, "%q", raw)
+			require.Equal(t, string(otherRest), string(s.buf), "%q", raw)
+		}
+	}
+
+	var other fasthttp.Response
+	other.SkipBody = method == "HEAD"
+	br.Reset(bytes.NewReader(raw))
+	if r.Status >= 200 && other.Read(br) == nil { // it skips interim responses
+		otherRest, _ := io.ReadAll(br)
+		require.Equal(t, other.StatusCode(), r.Status, "%q", raw)
+		require.Equal(t, string(other.Body()), body, "%q", raw)
+		require.Equal(t, string(otherRest), string(s.buf), "%q", raw)
+	}
 }

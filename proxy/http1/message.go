@@ -1,3 +1,9 @@
+// Package http1 reads HTTP/1.1 heads and chunked bodies from byte slices
+// (RFC 9110, RFC 9112). It does no I/O, starts no goroutine, reads no clock
+// and does not allocate once its slices have grown.
+//
+// It is strict: what two parsers could read in two ways is refused, never
+// repaired.
 package http1
 
 import "bytes"
@@ -17,7 +23,13 @@ type Limits struct {
 	Fields int // number of field lines, default 128; above it 431
 }
 
-var defaults Limits
+// filled returns l with the defaults in place.
+func (l *Limits) filled() Limits {
+	if l == nil {
+		l = &Limits{}
+	}
+	return Limits{or(l.Head, DefaultHead), or(l.Target, DefaultTarget), or(l.Fields, DefaultFields)}
+}
 
 func or(n, byDefault int) int {
 	if n > 0 {

@@ -1,9 +1,3 @@
-// Package http1 reads HTTP/1.1 heads and chunked bodies from byte slices
-// (RFC 9110, RFC 9112). It does no I/O, starts no goroutine, reads no clock
-// and does not allocate once its slices have grown.
-//
-// It is strict: what two parsers could read in two ways is refused, never
-// repaired.
 package http1
 
 // maxMethod is above the longest registered method, UPDATEREDIRECTREF.
@@ -39,19 +33,16 @@ type Request struct {
 // become a valid request are refused as soon as they are seen, and a prefix
 // of a head is never refused for another reason than the whole.
 func (r *Request) Parse(buf []byte, lim *Limits) (bool, *Reject) {
-	if lim == nil {
-		lim = &defaults
-	}
-	limit := or(lim.Head, DefaultHead)
-	full := len(buf) >= limit
+	limits := lim.filled()
+	full := len(buf) >= limits.Head
 	if full {
-		buf = buf[:limit]
+		buf = buf[:limits.Head]
 	}
 	*r = Request{
 		Message:   Message{Buf: buf, Fields: r.Fields[:0], ContentLength: -1},
 		rewritten: r.rewritten,
 	}
-	end, rej := r.parse(lim)
+	end, rej := r.parse(&limits)
 	switch {
 	case rej != nil:
 		return false, rej
@@ -69,11 +60,10 @@ func (r *Request) HasBody() bool { return r.Chunked || r.ContentLength > 0 }
 
 // parse returns the end of the head, 0 when there are too few bytes.
 func (r *Request) parse(lim *Limits) (int, *Reject) {
-	p, rej := r.line(or(lim.Target, DefaultTarget))
+	p, rej := r.line(lim.Target)
 	if p == 0 || rej != nil {
 		return 0, rej
 	}
-	limit := or(lim.Fields, DefaultFields)
 	for b := r.Buf; p < len(b); {
 		if b[p] == '\r' || b[p] == '\n' {
 			if p, rej = lineEnd(b, p, nil); p == 0 {
@@ -81,15 +71,14 @@ func (r *Request) parse(lim *Limits) (int, *Reject) {
 			}
 			return p, r.finish()
 		}
-		if p, rej = r.field(p, limit); p == 0 {
+		if p, rej = r.field(p, lim.Fields); p == 0 {
 			return 0, rej
 		}
-		if f := &r.Fields[len(r.Fields)-1]; f.ID != IDOther {
-			if rej = r.take(f); rej != nil {
-				return 0, rej
-			}
-			r.seen |= 1 << f.ID
+		f := &r.Fields[len(r.Fields)-1]
+		if rej = r.take(f); rej != nil {
+			return 0, rej
 		}
+		r.seen |= 1 << f.ID
 	}
 	return 0, nil
 }

@@ -17,16 +17,13 @@ type Response struct {
 // method is the request's: the answer to HEAD has no content. Every Reject has
 // status 502. Whether a 1xx was asked for is the caller's business.
 func (r *Response) Parse(buf, method []byte, lim *Limits) (bool, *Reject) {
-	if lim == nil {
-		lim = &defaults
-	}
-	limit := or(lim.Head, DefaultHead)
-	full := len(buf) >= limit
+	limits := lim.filled()
+	full := len(buf) >= limits.Head
 	if full {
-		buf = buf[:limit]
+		buf = buf[:limits.Head]
 	}
 	*r = Response{Message: Message{Buf: buf, Fields: r.Fields[:0], ContentLength: -1}}
-	end, rej := r.parse(or(lim.Fields, DefaultFields))
+	end, rej := r.parse(limits.Fields)
 	if rej == nil && end > 0 {
 		rej = r.finish(string(method) == "HEAD")
 	}
@@ -43,7 +40,7 @@ func (r *Response) Parse(buf, method []byte, lim *Limits) (bool, *Reject) {
 }
 
 // parse returns the end of the head, 0 when there are too few bytes.
-func (r *Response) parse(limit int) (int, *Reject) {
+func (r *Response) parse(maxFields int) (int, *Reject) {
 	p, rej := r.line()
 	if p == 0 {
 		return 0, rej
@@ -52,7 +49,7 @@ func (r *Response) parse(limit int) (int, *Reject) {
 		if b[p] == '\r' || b[p] == '\n' {
 			return lineEnd(b, p, nil)
 		}
-		if p, rej = r.field(p, limit); p == 0 {
+		if p, rej = r.field(p, maxFields); p == 0 {
 			return 0, rej
 		}
 		f := &r.Fields[len(r.Fields)-1]

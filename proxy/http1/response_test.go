@@ -32,7 +32,7 @@ func TestResponse_Framing(t *testing.T) {
 	chunked := Message{Minor: 1, KeepAlive: true, Chunked: true, ContentLength: -1}
 
 	f("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", Response{Status: 200, Reason: ok, Message: sized(2)})
-	f("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 02, 2\r\n\r\n", Response{Status: 200, Reason: ok, Message: sized(2)})
+	f("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 02 ,\t2\r\n\r\n", Response{Status: 200, Reason: ok, Message: sized(2)})
 	f("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Response{Status: 200, Reason: ok, Message: chunked})
 	f("GET", "HTTP/1.1 200 OK\r\n\r\n", Response{Status: 200, Reason: ok, UntilClose: true, Message: Message{Minor: 1, ContentLength: -1}})
 	f("GET", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n", Response{Status: 200, Message: sized(2)})
