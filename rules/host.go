@@ -15,8 +15,8 @@ type hostKind uint8
 
 const (
 	hostExact  hostKind = iota // the whole host
-	hostSuffix                 // *.foo.com: the host ends with the text; something stands before it
-	hostPrefix                 // foo.*: the host begins with the text; something stands behind it
+	hostSuffix                 // *.foo.com: the host ends with the text
+	hostPrefix                 // foo.*: the host begins with the text
 	hostAny                    // every host, even none
 )
 
@@ -47,11 +47,9 @@ func (h host) covers(o host) bool {
 	case hostAny:
 		return true
 	case hostSuffix:
-		return o.kind == hostSuffix && strings.HasSuffix(o.text, h.text) ||
-			o.kind == hostExact && len(o.text) > len(h.text) && strings.HasSuffix(o.text, h.text)
+		return (o.kind == hostExact || o.kind == hostSuffix) && strings.HasSuffix(o.text, h.text)
 	case hostPrefix:
-		return o.kind == hostPrefix && strings.HasPrefix(o.text, h.text) ||
-			o.kind == hostExact && len(o.text) > len(h.text) && strings.HasPrefix(o.text, h.text)
+		return (o.kind == hostExact || o.kind == hostPrefix) && strings.HasPrefix(o.text, h.text)
 	}
 	return h == o
 }
