@@ -46,7 +46,7 @@ func (l *loader) composeFile(top value) {
 				s.merge(l, service)
 			}
 		case !ordinary[m.key] && !strings.HasPrefix(m.key, "x-"):
-			m.warn(false, "has no effect in a compose file%s", didYouMean(near(m.key, ordinary)))
+			m.warn(false, "has no effect in a compose file%s", didYouMean(m.key, ordinary))
 		}
 	}
 	if !version {
@@ -121,8 +121,8 @@ func (m member) misspelt() {
 		return // Docker's own
 	}
 	ours := map[string]bool{"lb_config": true, "health_check": true, "external_ips": true}
-	if names := near(m.key, ours); len(names) != 0 {
-		m.warn(false, "has no effect%s", didYouMean(names))
+	if hint := didYouMean(m.key, ours); hint != "" {
+		m.warn(false, "has no effect%s", hint)
 	}
 }
 

@@ -28,6 +28,9 @@ type Config struct {
 	Problems []rules.Problem
 	// Files is every file that was read, for a watcher. Folders are not in it.
 	Files []string
+	// StackFiles are those of Files that are a stack's own compose files. What
+	// is wrong with a rule there costs that rule, not the whole configuration.
+	StackFiles []string
 }
 
 // Default is the configuration of an empty file.

@@ -24,6 +24,9 @@ import (
 // The error has one line per mistake: file, line, key and what to do.
 // Load does not compile: what only rules can judge, rules.Compile reports.
 func Load(paths []string, stack string) (*Config, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("no configuration; want -config with a file or a folder")
+	}
 	l := newLoader(stack)
 	for _, p := range paths {
 		l.path(p)
@@ -137,6 +140,7 @@ func (l *loader) document(name string, data []byte) {
 	case top.node.Kind != yaml.MappingNode:
 		d.failAt(top.node.Line, "want a mapping with port_rules, services, ..., got %s", top.describe())
 	case isCompose(name, top.node):
+		l.config.StackFiles = append(l.config.StackFiles, name)
 		l.composeFile(top)
 	default:
 		l.rulesFile(top)
@@ -285,7 +289,7 @@ func (l *loader) target(r *named) bool {
 		r.Service = s.Name
 	} else if l.declared && !strings.Contains(r.Service, "/") {
 		r.service.fail("unknown service %q%s; services: {%s: {}} would declare it as a DNS name",
-			r.Service, didYouMean(near(r.Service, l.byName)), r.Service)
+			r.Service, didYouMean(r.Service, l.byName), r.Service)
 	} else {
 		l.implicit(r)
 	}

@@ -89,7 +89,7 @@ func oneOf(words ...string) func(value) string {
 		want := strings.Join(words, ", ")
 		s, ok := v.scalar(want)
 		if ok && !known[s] {
-			v.fail("want one of %s, got %s%s", want, v.describe(), didYouMean(near(s, known)))
+			v.fail("want one of %s, got %s%s", want, v.describe(), didYouMean(s, known))
 			return ""
 		}
 		return s

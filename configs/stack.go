@@ -149,7 +149,7 @@ func (l *loader) stackTarget(r *named) bool {
 		c = only
 	}
 	if c == nil {
-		r.service.warn(true, "unknown service %q in stack %q%s; the rule is left out", r.Service, s.name, didYouMean(near(name, s.targets())))
+		r.service.warn(true, "unknown service %q in stack %q%s; the rule is left out", r.Service, s.name, didYouMean(name, s.targets()))
 		return false
 	}
 	switch c.kind() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,7 +128,7 @@ func (v value) object(known fields) {
 		set, ok := known[m.key]
 		switch {
 		case !ok:
-			v.doc.failAt(m.keyLine, "%s: unknown key%s", m.path, didYouMean(near(m.key, known)))
+			v.doc.failAt(m.keyLine, "%s: unknown key%s", m.path, didYouMean(m.key, known))
 		case !m.isNull():
 			set(m.value)
 		}
@@ -238,4 +239,13 @@ func (v value) items() []value {
 // plain is the text of a scalar that is not empty.
 func (v value) plain() (string, bool) {
 	return v.node.Value, v.node.Kind == yaml.ScalarNode && !v.isNull()
+}
+
+// didYouMean is the end of a message about an unknown name, "" without a near miss.
+func didYouMean[V any](name string, known map[string]V) string {
+	names := rules.NearMisses(name, slices.Collect(maps.Keys(known)))
+	if len(names) == 0 {
+		return ""
+	}
+	return `; did you mean "` + strings.Join(names, `" or "`) + `"?`
 }
