@@ -51,12 +51,9 @@ type merger struct {
 
 func (m *merger) put(i int, s Snapshot) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.last[i] = &s
-	m.mu.Unlock()
-	select {
-	case m.changed <- struct{}{}:
-	default: // the merge is going to look anyway
-	}
+	poke(m.changed)
 }
 
 // complete says whether every Source has published.
@@ -101,6 +98,10 @@ func (m *merger) wait(ctx context.Context, names <-chan struct{}, handed bool) b
 func (m *merger) view() (rules.Input, []rules.Problem) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	select {
+	case <-m.changed: // is in what follows
+	default:
+	}
 	var in rules.Input
 	var problems []rules.Problem
 	var services serviceSet
