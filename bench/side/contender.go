@@ -54,9 +54,6 @@ func present(o options) ([]contender, error) {
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin"); err != nil {
 		return nil, err
 	}
-	if _, err := exec.LookPath("wrk"); err != nil {
-		return nil, fmt.Errorf("find the load generator: %w", err)
-	}
 	want := strings.Split(o.only, ",")
 	var found []contender
 	for _, c := range contenders {

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -82,6 +83,9 @@ func parse(args []string) (options, error) {
 
 // run is the story of a benchmark: build, start, check, measure, report.
 func run(ctx context.Context, o options) error {
+	if _, err := exec.LookPath("wrk"); err != nil {
+		return fmt.Errorf("find the load generator: %w", err)
+	}
 	dir, err := os.MkdirTemp("", "lb-bench-")
 	if err != nil {
 		return fmt.Errorf("create folder: %w", err)

@@ -4,13 +4,15 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/fstest"
 	"time"
 
-	"arzur.net/lb/configs"
 	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/configs"
 )
 
 const wrkSays = `Running 2s test @ http://127.0.0.1:8900/
@@ -156,4 +158,33 @@ func TestLBCommand_WritesRulesThatLoad(t *testing.T) {
 	require.Equal(t, hostname, got.Rules[0].Hostname)
 	require.Len(t, got.Services, 1)
 	require.Len(t, got.Services[0].Instances, 3)
+}
+
+// start tries every contender before it returns it, so this is all it takes to
+// know that the configurations are right.
+func TestContenders_DoTheJob(t *testing.T) {
+	s := site{dir: t.TempDir(), threads: 2, connections: 64}
+	require.NoError(t, build(t.Context(), s.dir, false))
+	backends, err := startBackends(&s)
+	require.NoError(t, err)
+	defer backends.stop()
+
+	o := options{only: "nginx,HAProxy,fasthttp proxy,floor", require: os.Getenv("LB_TEST_REQUIRE") == "all"}
+	all, err := present(o)
+	require.NoError(t, err)
+	f := func(c contender) {
+		t.Helper()
+		p, addr, err := c.start(s)
+		require.NoError(t, err)
+		defer p.stop()
+		conns, err := connect(addr, 10)
+		defer closeAll(conns)
+		require.NoError(t, err, c.name)
+		u, err := p.usage()
+		require.NoError(t, err, c.name)
+		require.Positive(t, u.rss, c.name)
+	}
+	for _, c := range all {
+		f(c)
+	}
 }
