@@ -69,9 +69,10 @@ func (v value) portRule(raw bool) named {
 	return r
 }
 
-// rulePath reads what a rule matches; an empty path matches all.
+// rulePath reads what a rule matches; an empty path matches all. What is no
+// path of ours is left to rules: it costs the rule, not the file.
 func (v value) rulePath(kind rules.PathMatch) string {
-	if kind == rules.PathRegexp || v.node.Value == "" {
+	if kind == rules.PathRegexp || kind == rules.PathRaw || v.node.Value == "" {
 		return v.text()
 	}
 	return v.slashed()
