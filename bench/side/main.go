@@ -96,12 +96,13 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := build(ctx, dir, o.lb == ""); err != nil {
-		return err
-	}
 	s := site{dir: dir, lb: o.lb, threads: o.threads, connections: slices.Max(o.connections)}
-	if s.lb == "" {
+	ours := slices.ContainsFunc(contenders, func(c contender) bool { return c.name == "lb" }) && s.lb == ""
+	if ours {
 		s.lb = filepath.Join(dir, "lb")
+	}
+	if err := build(ctx, dir, ours); err != nil {
+		return err
 	}
 	backends, err := startBackends(&s)
 	if err != nil {
