@@ -61,8 +61,12 @@ func (c *Check) Key() string {
 		b = append(b, " expect="...)
 		b = append(b, d.ExpectStatus...)
 	}
-	b = fmt.Appendf(b, " port=%d every=%s timeout=%s up=%d down=%d",
-		d.Port, d.Interval, d.ResponseTimeout, d.HealthyThreshold, d.UnhealthyThreshold)
+	// Compile asks for the Key of every server, so this is written without fmt.
+	b = strconv.AppendUint(append(b, " port="...), uint64(d.Port), 10)
+	b = append(append(b, " every="...), d.Interval.String()...)
+	b = append(append(b, " timeout="...), d.ResponseTimeout.String()...)
+	b = strconv.AppendInt(append(b, " up="...), int64(d.HealthyThreshold), 10)
+	b = strconv.AppendInt(append(b, " down="...), int64(d.UnhealthyThreshold), 10)
 	if d.InitialDown {
 		b = append(b, " initial=down"...)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +31,9 @@ const (
 // errOurs marks a probe that could not be made for reasons of our own: it says
 // nothing about the server.
 var errOurs = errors.New("probe not possible")
+
+// readers keeps the probes' buffers, which would else be most of their garbage.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxHead) }}
 
 // probe is a compiled Check for one address.
 type probe struct {
@@ -76,7 +80,12 @@ func (p *probe) run(ctx context.Context) error {
 	if _, err := conn.Write(p.request); err != nil {
 		return p.reason("send", err)
 	}
-	r := bufio.NewReaderSize(conn, maxHead)
+	r := readers.Get().(*bufio.Reader)
+	r.Reset(conn)
+	defer func() {
+		r.Reset(nil)
+		readers.Put(r)
+	}()
 	var head fasthttp.ResponseHeader
 	if err := p.read(r, &head); err != nil {
 		return err
