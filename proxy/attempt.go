@@ -139,10 +139,15 @@ func (x *Exchange) awaitResponse() {
 	if d == 0 {
 		d = x.state.opts.ResponseTimeout
 	}
-	x.deadline(int64(d))
-	if !x.reqDone { // the client owes us a body; its silence ends earlier
-		x.client.SetDeadline(x.core.loop.Now() + int64(x.state.opts.BodyTimeout))
+	if x.reqDone {
+		x.deadline(int64(d))
+		return
 	}
+	// The client owes us a body. Its silence ends first; the Backend's turn to
+	// answer comes after that.
+	body := int64(x.state.opts.BodyTimeout)
+	x.deadline(body + int64(d))
+	x.client.SetDeadline(x.core.loop.Now() + body)
 }
 
 // settleBackend gives the place on the Backend back.

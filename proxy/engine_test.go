@@ -22,6 +22,7 @@ import (
 type bed struct {
 	*Proxy
 	t        *testing.T
+	loops    int
 	port     uint16
 	registry *health.Registry
 	opts     Options
@@ -32,9 +33,7 @@ type bed struct {
 // newBed starts an engine with one rule for any host and one service.
 func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	t.Helper()
-	p, err := New(Config{Loops: 2, Seed: 1, Log: zap.NewNop()})
-	require.NoError(t, err)
-	b := &bed{Proxy: p, t: t, port: freePort(t), registry: health.NewRegistry(), opts: DefaultOptions}
+	b := &bed{t: t, loops: 2, port: freePort(t), registry: health.NewRegistry(), opts: DefaultOptions}
 	b.service = rules.Service{Name: "web", Origin: "test"}
 	for _, at := range backends {
 		ap := netip.MustParseAddrPort(at)
@@ -44,11 +43,12 @@ func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	if change != nil {
 		change(b)
 	}
+	p, err := New(Config{Loops: b.loops, Seed: 1, Log: zap.NewNop()})
+	require.NoError(t, err)
+	b.Proxy = p
 	b.apply()
 	p.Start()
-	t.Cleanup(func() {
-		p.Stop()
-	})
+	t.Cleanup(p.Stop)
 	return b
 }
 
@@ -163,3 +163,5 @@ func (b *bed) accepting() bool {
 	_ = c.Close()
 	return true
 }
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/health"
+)
+
+func now() int64 { return health.Now() }
+
+// fill takes up every place in a listener's queue, so that further SYNs go unanswered.
+func fill(t *testing.T, l net.Listener) string {
+	t.Helper()
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }))
+	require.NoError(t, err)
+	at := l.Addr().String()
+	for range 3 {
+		c, err := net.DialTimeout("tcp", at, 200*time.Millisecond)
+		if err != nil {
+			break
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return at
+}
