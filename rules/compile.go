@@ -102,7 +102,7 @@ func (c *compiler) addService(s Service) {
 func (c *compiler) addRule(r Rule, declared int) {
 	m, err := c.check(&r)
 	if err != nil {
-		name := orDefault(r.Name, strings.TrimSpace(fmt.Sprint(r.Port, " ", r.Hostname+r.Path+r.Expr)))
+		name := cmp.Or(r.Name, strings.TrimSpace(fmt.Sprint(r.Port, " ", r.Hostname+r.Path+r.Expr)))
 		c.problems = append(c.problems, Problem{Origin: r.Origin, Rule: name, Reason: err.Error(), Fatal: true})
 		return
 	}

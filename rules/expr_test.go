@@ -59,7 +59,7 @@ func TestExpr_Holds(t *testing.T) {
 			c, err = newCondition(tree)
 			require.NoError(t, err)
 		}
-		require.Equal(t, c.holds(r), want)
+		require.Equal(t, want, c.holds(r))
 	}
 	f("Host(`*.a.de`)", request("x.a.de/"), true)
 	f("Host(`*.a.de`)", request("x.y.a.de/"), false)
@@ -97,8 +97,8 @@ func TestAlternatives(t *testing.T) {
 		for i := range m.alternatives {
 			got = append(got, m.alternatives[i].String())
 		}
-		require.Equal(t, got, want)
-		require.Equal(t, m.cond == nil, exact)
+		require.Equal(t, want, got)
+		require.Equal(t, exact, m.cond == nil)
 	}
 	f("Host(`a`)", true, "a")
 	f("Host(`a`) && Path(`/p`)", true, "a=/p")

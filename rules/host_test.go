@@ -11,7 +11,7 @@ func TestNormalizeHost(t *testing.T) {
 	buf := make([]byte, 0, 64)
 	f := func(host, want string) {
 		t.Helper()
-		require.Equal(t, string(NormalizeHost(buf, []byte(host))), want)
+		require.Equal(t, want, string(NormalizeHost(buf, []byte(host))))
 	}
 	f("", "")
 	f("arzur.net", "arzur.net")
@@ -35,7 +35,7 @@ func TestParseHost(t *testing.T) {
 		t.Helper()
 		h, err := parseHost(s)
 		require.NoError(t, err)
-		require.Equal(t, h, host{kind, text})
+		require.Equal(t, host{kind, text}, h)
 	}
 	f("", hostAny, "")
 	f("*", hostAny, "")
@@ -88,7 +88,7 @@ func TestHost_Covers(t *testing.T) {
 		require.NoError(t, err)
 		y, err := parseHost(o)
 		require.NoError(t, err)
-		require.Equal(t, x.covers(y), want)
+		require.Equal(t, want, x.covers(y))
 	}
 	f("", "foo.com", true)
 	f("foo.com", "", false)

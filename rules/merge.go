@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -47,7 +48,7 @@ func (p *pools) of(d *draft) *Pool {
 		return pool
 	}
 	first := &d.shares[0].service.Service
-	pool := newPool(len(p.all), orDefault(d.rule.BackendName, first.Name), first)
+	pool := newPool(len(p.all), cmp.Or(d.rule.BackendName, first.Name), first)
 	p.fill(pool, d.shares)
 	p.byKey[key.String()] = pool
 	p.all = append(p.all, pool)
@@ -63,7 +64,7 @@ func (p *pools) fill(pool *Pool, shares []share) {
 			if !inst.Addr.IsValid() {
 				continue // a DNS name that has no address yet
 			}
-			addr := netip.AddrPortFrom(inst.Addr.Unmap(), orDefault(inst.Port, s.port))
+			addr := netip.AddrPortFrom(inst.Addr.Unmap(), cmp.Or(inst.Port, s.port))
 			b := p.backend(addr, inst.Host, &s.service.Service)
 			if has[b] {
 				continue

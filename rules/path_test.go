@@ -11,7 +11,7 @@ func TestPath_Takes(t *testing.T) {
 		t.Helper()
 		p, err := parsePath(pattern, m)
 		require.NoError(t, err)
-		require.Equal(t, p.takes(routingPath(nil, []byte(path))), want)
+		require.Equal(t, want, p.takes(routingPath(nil, []byte(path))))
 	}
 	f(PathPrefix, "", "/any", true)
 	f(PathPrefix, "", "*", true)
@@ -69,8 +69,8 @@ func TestCleanPath(t *testing.T) {
 	f := func(path, want string, wantDots bool) {
 		t.Helper()
 		clean, dots := CleanPath(buf, []byte(path))
-		require.Equal(t, string(clean), want)
-		require.Equal(t, dots, wantDots)
+		require.Equal(t, want, string(clean))
+		require.Equal(t, wantDots, dots)
 	}
 	f("", "", false)
 	f("*", "*", false)
@@ -109,7 +109,7 @@ func TestPath_Covers(t *testing.T) {
 	starts := func(text string) *path { return &path{kind: pathStarts, text: text} }
 	f := func(a, b *path, want bool) {
 		t.Helper()
-		require.Equal(t, a.covers(b), want)
+		require.Equal(t, want, a.covers(b))
 	}
 	f(p(PathPrefix, ""), p(PathRegexp, "x"), true)
 	f(p(PathPrefix, "/"), p(PathPrefix, ""), true)

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -47,14 +48,6 @@ func newPool(id int, name string, s *Service) *Pool {
 		ResponseTimeout: s.ResponseTimeout,
 		Retries:         s.Retries,
 		WhenAllDown:     s.WhenAllDown,
-		newPicker:       pickers[orDefault(s.Balance, DefaultBalance)],
+		newPicker:       pickers[cmp.Or(s.Balance, DefaultBalance)],
 	}
-}
-
-func orDefault[T comparable](v, standard T) T {
-	var zero T
-	if v == zero {
-		return standard
-	}
-	return v
 }

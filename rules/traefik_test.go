@@ -70,7 +70,7 @@ func (c *traefikCase) run(t *testing.T) {
 	in, want := &c.Input, &c.Expect
 	switch c.Suite {
 	case "v3-http-routing-path":
-		require.Equal(t, string(routingPath(nil, []byte(in.Path))), want.RoutingPath)
+		require.Equal(t, want.RoutingPath, string(routingPath(nil, []byte(in.Path))))
 	case "v3-rule-tree":
 		tree, err := parseExpr(in.Rule, in.KnownMatchers)
 		if want.ParseError {
@@ -78,8 +78,8 @@ func (c *traefikCase) run(t *testing.T) {
 			return
 		}
 		require.NoError(t, err)
-		require.Equal(t, toTraefik(tree), want.Tree)
-		require.Equal(t, values(tree, in.CollectMatchers), want.Values)
+		require.Equal(t, want.Tree, toTraefik(tree))
+		require.Equal(t, want.Values, values(tree, in.CollectMatchers))
 	case "v3-http-parse-domains":
 		tree, err := parseExpr(in.Rule, matcherNames)
 		require.NoError(t, err)
@@ -87,7 +87,7 @@ func (c *traefikCase) run(t *testing.T) {
 		for _, d := range values(tree, []string{"Host"}) {
 			domains = append(domains, strings.ToLower(d))
 		}
-		require.Equal(t, domains, want.Domains)
+		require.Equal(t, want.Domains, domains)
 	case "v3-http-priority":
 		c.runPriority(t)
 	default:
@@ -118,7 +118,7 @@ func (c *traefikCase) runMatch(t *testing.T) {
 		if table.On(netip.Addr{}, 80).Lookup(r.request()) != nil {
 			status = http.StatusOK
 		}
-		require.Equal(t, status, c.Expect.Statuses[i], "request %d: %+v", i, r)
+		require.Equal(t, c.Expect.Statuses[i], status, "request %d: %+v", i, r)
 	}
 }
 
@@ -143,7 +143,7 @@ func (c *traefikCase) runPriority(t *testing.T) {
 	require.Empty(t, problems)
 	r := c.Input.Request
 	r.URL = "http://example.com" + r.Path
-	require.Equal(t, table.On(netip.Addr{}, 80).Lookup(r.request()).Rule.Name, c.Expect.Matched)
+	require.Equal(t, c.Expect.Matched, table.On(netip.Addr{}, 80).Lookup(r.request()).Rule.Name)
 }
 
 func toTraefik(n *node) *traefikTree {
