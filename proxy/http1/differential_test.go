@@ -144,10 +144,14 @@ func responseAgainstOthers(t *testing.T, raw []byte, method string) {
 		}
 	}
 
+	// fasthttp skips interim responses and takes HTTP/1.2 for HTTP/1.0.
+	if r.Status < 200 || raw[len("HTTP/1.")] > '1' {
+		return
+	}
 	var other fasthttp.Response
 	other.SkipBody = method == "HEAD"
 	br.Reset(bytes.NewReader(raw))
-	if r.Status >= 200 && other.Read(br) == nil { // it skips interim responses
+	if other.Read(br) == nil {
 		otherRest, _ := io.ReadAll(br)
 		require.Equal(t, other.StatusCode(), r.Status, "%q", raw)
 		require.Equal(t, string(other.Body()), body, "%q", raw)
