@@ -101,7 +101,7 @@ func (p *Proxy) open(at rules.Listen) (*listener, error) {
 	l := &listener{addr: at.Address, port: at.Port}
 	l.fds = p.takeInherited(at)
 	if l.fds == nil {
-		fds, err := loop.Listen(at.Address, at.Port, len(p.cores))
+		fds, err := p.listen(at.Address, at.Port, len(p.cores))
 		if err != nil {
 			return nil, err
 		}

@@ -25,8 +25,9 @@ import (
 // Proxy owns the Loops and the listeners. Apply, Retire, Drain and the readers
 // may be called from any goroutine.
 type Proxy struct {
-	log   *zap.Logger
-	cores []*core
+	log    *zap.Logger
+	listen func(addr netip.Addr, port uint16, n int) ([]int, error)
+	cores  []*core
 
 	mu        sync.Mutex // guards the four below
 	listeners map[rules.Listen]*listener
@@ -41,14 +42,20 @@ type Proxy struct {
 	empty       chan struct{} // a core has no connections left
 	running     sync.WaitGroup
 	access      atomic.Pointer[AccessLog]
+	reloads     reloadStats
 }
 
 // Config is what a Proxy is made with.
 type Config struct {
-	Loops  int    // event loops, 0: one per CPU
-	Seed   uint64 // of request ids
+	Loops int    // event loops, 0: one per CPU
+	Seed  uint64 // of request ids
+	Log   *zap.Logger
+
+	// System and Listen are the seams where a simulated network stands in: one
+	// System for each Loop, and n listening sockets for one address. The defaults
+	// are the operating system's.
 	System func() (loop.System, error)
-	Log    *zap.Logger
+	Listen func(addr netip.Addr, port uint16, n int) ([]int, error)
 }
 
 // New makes a Proxy that listens nowhere yet.
@@ -59,8 +66,12 @@ func New(c Config) (*Proxy, error) {
 	if c.System == nil {
 		c.System = func() (loop.System, error) { return loop.Real(health.Now) }
 	}
+	if c.Listen == nil {
+		c.Listen = loop.Listen
+	}
 	p := &Proxy{
 		log:       c.Log,
+		listen:    c.Listen,
 		listeners: map[rules.Listen]*listener{},
 		inherited: map[netip.AddrPort][]int{},
 		opts:      &DefaultOptions,
@@ -100,6 +111,9 @@ func (p *Proxy) Stop() {
 		k.loop.Stop()
 	}
 	p.running.Wait()
+	for _, k := range p.cores {
+		k.lines.handOver()
+	}
 }
 
 // Apply puts a Table and Options into use: new listeners are opened first, and
@@ -127,6 +141,7 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 		p.listeners[at] = l
 	}
 	p.table.Store(t)
+	p.reloads.applied.Add(1)
 	p.opts = o
 	for at, l := range p.listeners {
 		if want[at] {
