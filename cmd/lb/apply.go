@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"arzur.net/lb/configs"
+	"arzur.net/lb/discovery"
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/loop"
+	"arzur.net/lb/rules"
+)
+
+// load is the file Source's. It belongs to that goroutine, and never lets a
+// configuration through that could not be put into use.
+func (s *server) load() (discovery.Snapshot, []string, error) {
+	l := s.first
+	if s.first = nil; l == nil {
+		var err error
+		if l, err = s.read(); err != nil {
+			return discovery.Snapshot{}, nil, err
+		}
+		if err := s.canListen(l.table); err != nil {
+			return discovery.Snapshot{}, nil, err
+		}
+	}
+	s.latest.Store(l.Config)
+	return discovery.Snapshot{Rules: l.Rules, Services: l.Services, Warnings: l.Problems}, l.Files, nil
+}
+
+// canListen tries the addresses that are new in t. The engine would find out
+// too, but only after the Source has let go of what it announced before.
+func (s *server) canListen(t *rules.Table) error {
+	open := s.proxy.Table().Ports()
+	for _, at := range t.Ports() {
+		if slices.Contains(open, at) {
+			continue
+		}
+		fds, err := loop.Listen(at.Address, at.Port, 1)
+		if err != nil {
+			return err
+		}
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}
+	return nil
+}
+
+// reload puts a later view into use.
+func (s *server) reload(v view) {
+	before := s.config
+	if err := s.apply(v); err != nil {
+		s.logRejected(err)
+		return
+	}
+	if s.config == before {
+		return // not the files have changed but what they lead to
+	}
+	s.logFixed(before)
+	if s.flags.logLevel == "" && before.Log.Level != s.config.Log.Level {
+		s.level.SetLevel(s.config.Log.Level)
+	}
+	s.log.Info("reloaded", zap.Int("rules", len(s.rules)), zap.Strings("files", s.config.Files))
+	notify("READY=1")
+}
+
+// apply puts a view into use. After an error all is as before.
+func (s *server) apply(v view) error {
+	config := s.latest.Load()
+	table, rejected := rules.Compile(v.Input, s.registry)
+	if err := s.proxy.Apply(table, engineOptions(config, s.loops)); err != nil {
+		return err
+	}
+	s.config = config
+	s.checker.Set(checks(table))
+	s.named = make(map[*health.Backend]bool, len(table.Backends()))
+	for _, u := range table.Backends() {
+		s.named[u.Backend] = true
+	}
+	s.rules = s.rules.logChanges(table, s.log)
+	problems := slices.Concat(v.problems, rejected)
+	s.known = logProblems(problems, s.known, s.log)
+	s.problems.Store(&problems)
+	return nil
+}
+
+// checks are the Backends of t that are to be checked.
+func checks(t *rules.Table) []health.Use {
+	var uses []health.Use
+	for _, u := range t.Backends() {
+		if u.Check != nil {
+			uses = append(uses, health.Use{Backend: u.Backend, Check: u.Check, Service: u.Services[0]})
+		}
+	}
+	return uses
+}
+
+// logFixed warns of settings that differ from before and count from the next start on.
+func (s *server) logFixed(before *configs.Config) {
+	warn := func(key string, was, is any) {
+		if was != is {
+			s.log.Warn("setting changes at the next start", zap.String("key", key), zap.String("value", fmt.Sprint(is)))
+		}
+	}
+	a, b := before, s.config
+	warn("admin.address", a.Admin.Address, b.Admin.Address)
+	warn("log.format", a.Log.Format, b.Log.Format)
+	warn("defaults.loops", a.Defaults.Loops, b.Defaults.Loops)
+	warn("defaults.dns_interval", a.Defaults.DNSInterval, b.Defaults.DNSInterval)
+}

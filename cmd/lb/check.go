@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+)
+
+// check validates a configuration. What is not in force goes to stderr even if
+// the rest can be served.
+func check(args []string) int {
+	var f flags
+	var set flag.FlagSet
+	f.defineConfig(&set)
+	verbose := set.Bool("v", false, "")
+	if err := parse(&set, args); errors.Is(err, errHelp) {
+		return help(os.Stdout)
+	} else if err != nil {
+		return usage("check: %v", err)
+	}
+	if len(f.configs) == 0 {
+		return usage("check: no -config; try lb check -config rules.yml")
+	}
+	l, err := f.load()
+	if err != nil {
+		return bad(err)
+	}
+	for i := range l.problems {
+		fmt.Fprintln(os.Stderr, "warning:", problemError(&l.problems[i]))
+	}
+	if *verbose {
+		fmt.Print(l.table)
+	}
+	fmt.Printf("ok: %s, %s\n", count(len(l.table.Entries()), "rule"), count(len(l.table.Ports()), "listener"))
+	return exitOK
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
+}

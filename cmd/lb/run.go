@@ -1,0 +1,288 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"arzur.net/lb/configs"
+	"arzur.net/lb/discovery"
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy"
+	"arzur.net/lb/rules"
+)
+
+const noConfig = `lb: no -config, so nothing to serve.
+
+  lb -config rules.yml    serves what rules.yml says, for example:
+
+    port_rules:
+    - {source_port: 8000, hostname: arzur.net, service: blog}
+    services:
+      blog: {servers: ["10.0.0.1:80", "10.0.0.2:80"]}
+
+  lb demo                 needs no file
+  lb help                 lists the rest
+`
+
+// run serves until a signal ends it.
+func run(args []string) int {
+	var f flags
+	var set flag.FlagSet
+	f.defineConfig(&set)
+	f.defineRun(&set)
+	if err := cmp.Or(parse(&set, args), f.check()); errors.Is(err, errHelp) {
+		return help(os.Stdout)
+	} else if err != nil {
+		return usage("%v", err)
+	}
+	if len(f.configs) == 0 {
+		fmt.Fprint(os.Stderr, noConfig)
+		return exitUsage
+	}
+	return serve(&f, f.load)
+}
+
+// server is the running program. Its methods belong to the goroutine of run,
+// but for those of which it is said.
+type server struct {
+	flags  *flags
+	log    *zap.Logger
+	level  zap.AtomicLevel
+	loops  int
+	source *discovery.File
+	read   func() (*loaded, error)
+	first  *loaded // until source has taken it
+
+	registry *health.Registry
+	checker  *health.Checker
+	proxy    *proxy.Proxy
+
+	views    chan view
+	failures chan error                     // reloads that were rejected
+	latest   atomic.Pointer[configs.Config] // as of the last good load
+
+	config   *configs.Config // in use
+	named    map[*health.Backend]bool
+	rules    book
+	known    map[string]bool                 // problems that were logged
+	problems atomic.Pointer[[]rules.Problem] // for the admin listener
+}
+
+// view is what Merge hands on.
+type view struct {
+	rules.Input
+	problems []rules.Problem
+}
+
+// serve runs the program on what read returns. An error before it serves goes
+// to stderr as it is; later ones are logged.
+func serve(f *flags, read func() (*loaded, error)) int {
+	// The signals of an impatient operator must not kill a program that starts.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
+	in, err := inherit()
+	if err != nil {
+		return bad(err)
+	}
+	first, err := read()
+	if err != nil {
+		return bad(err)
+	}
+	s, err := newServer(f, read, first)
+	if err != nil {
+		return bad(err)
+	}
+	if err := s.proxy.Inherit(in.sockets); err != nil {
+		return bad(err)
+	}
+	return s.run(signals, in)
+}
+
+// newServer makes the parts.
+func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, error) {
+	s := &server{
+		flags:    f,
+		read:     read,
+		first:    first,
+		level:    zap.NewAtomicLevelAt(f.level(first.Log.Level)),
+		loops:    cmp.Or(first.Defaults.Loops, runtime.GOMAXPROCS(0)),
+		registry: health.NewRegistry(),
+		views:    make(chan view),
+		failures: make(chan error),
+	}
+	s.log = newLogger(cmp.Or(f.logFormat, first.Log.Format), s.level)
+	s.checker = health.NewChecker(s.log)
+	s.source = &discovery.File{Paths: f.configs, Load: s.load}
+	var err error
+	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), Log: s.log})
+	// One more than there are Loops, so that checks, the admin listener and the
+	// log get to run while every Loop is busy.
+	runtime.GOMAXPROCS(s.loops + 1)
+	return s, err
+}
+
+// run serves until a signal ends it, or until a successor serves.
+func (s *server) run(signals <-chan os.Signal, in inheritance) int {
+	ctx, stop := context.WithCancel(context.Background())
+	s.source.OnReload = func(err error) { s.rejected(ctx, err) }
+	resolver := &discovery.Resolver{Interval: s.first.Defaults.DNSInterval}
+	sources := []discovery.Named{{Name: "file", Source: s.source}}
+	var background sync.WaitGroup // ends with ctx
+	defer background.Wait()
+	defer stop()
+	background.Go(func() { s.checker.Run(ctx) })
+	background.Go(func() {
+		_ = discovery.Merge(ctx, sources, resolver, s.log, func(in rules.Input, problems []rules.Problem) {
+			select {
+			case s.views <- view{in, problems}:
+			case <-ctx.Done():
+			}
+		}) // ends with ctx, and with its error
+	})
+
+	s.proxy.Start()
+	defer s.proxy.Stop()
+	if err := s.apply(<-s.views); err != nil {
+		return bad(err)
+	}
+	s.proxy.CloseUnused()
+	if err := in.sayReady(); err != nil {
+		return bad(fmt.Errorf("hand-over: %w", err)) // it would not let go
+	}
+	notify(fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
+	s.log.Info("serving", zap.String("version", versionName()), zap.Int("loops", s.loops), zap.Int("pid", os.Getpid()))
+	last := s.loop(signals)
+	stop()
+	return s.drain(last, signals)
+}
+
+// sweepEvery is how often Backends are looked for that nobody names any more;
+// they are kept for health.RetireAfter, so being exact gains nothing.
+const sweepEvery = 15 * time.Second
+
+// handedOver is the "signal" that ends loop when a successor serves.
+const handedOver = syscall.SIGUSR2
+
+// loop does what is asked of the program until it is to end, and says by what.
+func (s *server) loop(signals <-chan os.Signal) os.Signal {
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	var takeover chan error // of the successor under way
+	for {
+		select {
+		case v := <-s.views:
+			s.reload(v)
+		case err := <-s.failures:
+			s.logRejected(err)
+		case <-sweep.C:
+			s.proxy.Retire(s.registry.Sweep(health.Now(), func(b *health.Backend) bool { return s.named[b] }))
+		case err := <-takeover:
+			takeover = nil
+			if err == nil {
+				return handedOver
+			}
+			s.log.Error("hand-over failed; this process keeps serving", zap.Error(err))
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP:
+				notify(reloadingState())
+				s.source.Reload()
+			case syscall.SIGUSR1:
+				s.reopen()
+			case syscall.SIGUSR2:
+				if takeover == nil {
+					takeover = s.handOver()
+				}
+			default:
+				return sig
+			}
+		}
+	}
+}
+
+// handOver starts a successor. What is returned says how that ended.
+func (s *server) handOver() chan error {
+	ended := make(chan error, 1)
+	if os.Getpid() == 1 {
+		ended <- errors.New("process 1 cannot: the container ends with it; start a new container instead")
+		return ended
+	}
+	next, err := startSuccessor(s.proxy.Sockets(), -1)
+	if err != nil {
+		ended <- err
+		return ended
+	}
+	s.log.Info("handing over", zap.Int("pid", next.process.Pid))
+	go func() { // ends with await, which is bounded; nobody waits at exit
+		err := next.await()
+		if err == nil {
+			// From the main process, whose word systemd takes.
+			notify(fmt.Sprintf("MAINPID=%d", next.process.Pid))
+		}
+		ended <- err
+	}()
+	return ended
+}
+
+// drain ends the program: what is under way is answered first. A second signal
+// ends it at once.
+func (s *server) drain(last os.Signal, signals <-chan os.Signal) int {
+	if last != handedOver {
+		notify("STOPPING=1")
+	}
+	s.log.Info("draining", zap.Stringer("signal", last), zap.Duration("at_most", s.config.Defaults.DrainTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Defaults.DrainTimeout)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.proxy.Drain(ctx) }() // ends with ctx
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				s.log.Warn("not all could be answered in time", zap.Error(err))
+			}
+			s.log.Info("ended")
+			return exitOK
+		case sig := <-signals:
+			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+				s.log.Warn("ended at once", zap.Stringer("signal", sig))
+				return 128 + int(sig.(syscall.Signal))
+			}
+		}
+	}
+}
+
+// reopen is for log rotation.
+func (s *server) reopen() {}
+
+// rejected hands the error of a load on. Any goroutine may call it.
+func (s *server) rejected(ctx context.Context, err error) {
+	if err == nil {
+		return // what was loaded follows as a view
+	}
+	select {
+	case s.failures <- err:
+	case <-ctx.Done():
+	}
+}
+
+func (s *server) logRejected(err error) {
+	for line := range strings.Lines(err.Error()) {
+		s.log.Error("reload rejected: old configuration keeps serving", zap.String("error", strings.TrimSpace(line)))
+	}
+	notify("READY=1") // after RELOADING=1; it is as ready as before
+}
