@@ -103,6 +103,7 @@ func appendError(dst []byte, f *failure, x *Exchange) []byte {
 	dst = append(dst, "\r\n"...)
 	if x.method != methodHead {
 		dst = append(dst, page.Body...)
+		x.respBytes = int64(len(page.Body))
 	}
 	return dst
 }

@@ -39,10 +39,11 @@ func (x *Exchange) connect() {
 	b := x.target.Backend
 	x.sent = 0
 	x.stage = stageConnect
+	x.taken, x.connected, x.sentAt, x.reused = k.loop.Now(), 0, 0, false
 	if !x.fresh {
 		if u := k.takeIdle(b, x.method.idempotent()); u != nil {
 			k.stats.reused.inc()
-			x.up, u.x = u, x
+			x.up, u.x, x.reused = u, x, true
 			x.connected = k.loop.Now()
 			x.send()
 			return

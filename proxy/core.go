@@ -40,7 +40,7 @@ type core struct {
 	freeExchanges []*Exchange
 
 	stats stats
-	log   *logLine
+	lines logChunk // of the access log
 }
 
 func newCore(p *Proxy, l *loop.Loop, number int, seed uint64) *core {
@@ -57,6 +57,7 @@ func newCore(p *Proxy, l *loop.Loop, number int, seed uint64) *core {
 	k.match.Fields = &k.req
 	k.queueRun = k.runQueues
 	k.stats.init()
+	k.lines.init()
 	return k
 }
 

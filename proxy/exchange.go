@@ -68,8 +68,8 @@ type Exchange struct {
 	failed   *failure // what went wrong last
 	detail   string   // more about it, for the log
 
-	began, connected, sentAt, answered int64 // Loop.Now
-	giveUp                             int64 // total timeout, 0: none
+	began, taken, connected, sentAt, answered int64 // Loop.Now; taken is when the last Attempt began
+	giveUp                                    int64 // total timeout, 0: none
 
 	stage     stage
 	accept    accept
@@ -81,6 +81,7 @@ type Exchange struct {
 	replay    bool // buf is all that was sent so far
 	reqDone   bool // the request body has been read
 	claimed   bool // holds a place on target's Backend
+	reused    bool // the last Attempt went over an idle connection
 	fresh     bool // do not use an idle connection for the next Attempt
 	rechunk   bool // until-close response for a client that gets chunks
 	dots      bool // the path had dot segments; the clean one is sent on

@@ -179,11 +179,13 @@ func talk(c net.Conn, path string) string {
 	return string(got)
 }
 
-func (b *bed) queued() (n int64) {
-	for _, k := range b.cores {
-		n += k.stats.queued.load()
-	}
-	return n
+func (b *bed) queued() int64 { return int64(b.counted().queued) }
+
+// counted is what the Loops have counted so far.
+func (b *bed) counted() *sums {
+	s, silent := b.Collector().(*collector).sum()
+	require.Zero(b.t, silent)
+	return s
 }
 
 func TestQueueTimeout_Is503(t *testing.T) {

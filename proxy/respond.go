@@ -150,6 +150,7 @@ func (x *Exchange) respond(r *http1.Response, rest []byte) {
 	k := x.core
 	x.stage = stageRespond
 	x.status = r.Status
+	x.failed = nil // what an earlier Attempt met with, this one has made up for
 	x.answered = k.loop.Now()
 	x.reusable = r.KeepAlive && !r.BodyForbidden
 	x.frameResponse(r)
@@ -225,6 +226,7 @@ func (x *Exchange) relay(head, data []byte) {
 		case bodyClose:
 			if x.rechunk {
 				out = http1.AppendChunk(out, data)
+				x.respBytes += int64(n)
 				span = nil
 			}
 		}

@@ -19,6 +19,7 @@ func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
 	k, c, u := x.core, x.client, x.up
 	x.stage, c.phase = stageTunnel, phaseTunnel
 	x.status = 101
+	x.failed = nil
 	x.answered = k.loop.Now()
 	c.last = true
 	k.stats.tunnels.add(1)

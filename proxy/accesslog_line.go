@@ -1,0 +1,230 @@
+package proxy
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"arzur.net/lb/rules"
+)
+
+// line is what the access log says about one Exchange. It is valid as long as
+// the Exchange is.
+type line struct {
+	x      *Exchange
+	began  *logClock
+	now    int64
+	minor  byte
+	pieces [notePieces][]byte
+}
+
+func lineOf(x *Exchange, now int64) line {
+	l := line{x: x, now: now}
+	l.minor, l.pieces = readNote(x.note)
+	return l
+}
+
+// protocol is the version as the request line has it, "" if there was none.
+func (l *line) protocol() string {
+	switch l.minor {
+	case 0:
+		return "HTTP/1.0"
+	case noVersion:
+		return ""
+	}
+	return "HTTP/1.1"
+}
+
+// logClock words times of the wall clock and keeps the text of the last second.
+type logClock struct {
+	second   int64
+	millis   int64
+	iso      []byte // 2006-01-02T15:04:05
+	combined []byte // 02/Jan/2006:15:04:05 -0700
+}
+
+// at moves the clock to a unix time in nanoseconds.
+func (c *logClock) at(ns int64) *logClock {
+	t := time.Unix(0, ns)
+	c.millis = int64(t.Nanosecond()) / 1e6
+	if s := t.Unix(); s != c.second {
+		c.second = s
+		c.iso = t.UTC().AppendFormat(c.iso[:0], "2006-01-02T15:04:05")
+		c.combined = t.AppendFormat(c.combined[:0], "02/Jan/2006:15:04:05 -0700")
+	}
+	return c
+}
+
+// appendCombined writes Apache's combined format and nothing else, so that the
+// tools for it read it.
+func appendCombined(b []byte, l *line) []byte {
+	x := l.x
+	b = x.client.peer.Addr().AppendTo(b)
+	b = append(append(append(b, " - - ["...), l.began.combined...), "] \""...)
+	if l.minor == noVersion {
+		b = append(b, '-')
+	} else {
+		b = append(appendApache(b, l.pieces[noteMethod]), ' ')
+		b = append(appendApache(b, l.pieces[noteTarget]), ' ')
+		b = append(b, l.protocol()...)
+	}
+	b = strconv.AppendInt(append(b, "\" "...), int64(x.status), 10)
+	b = append(b, ' ')
+	if x.respBytes > 0 {
+		b = strconv.AppendInt(b, x.respBytes, 10)
+	} else {
+		b = append(b, '-')
+	}
+	for _, piece := range [...]int{noteReferer, noteAgent} {
+		b = append(b, " \""...)
+		if p := l.pieces[piece]; len(p) > 0 {
+			b = appendApache(b, p)
+		} else {
+			b = append(b, '-')
+		}
+		b = append(b, '"')
+	}
+	return append(b, '\n')
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendApache escapes as Apache does in its logs.
+func appendApache(b, p []byte) []byte {
+	for _, c := range p {
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c >= ' ' && c < 0x7f:
+			b = append(b, c)
+		case c == '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return b
+}
+
+// appendJSON writes one JSON object. What is not known, or 0 where that says
+// nothing, is left out.
+func appendJSON(b []byte, l *line) []byte {
+	x := l.x
+	b = append(append(b, `{"time":"`...), l.began.iso...)
+	b = append(b, '.', byte('0'+l.began.millis/100), byte('0'+l.began.millis/10%10), byte('0'+l.began.millis%10))
+	b = appendAddr(append(b, `Z","client":`...), x.client.peer)
+	b = appendText(b, `,"method":`, l.pieces[noteMethod])
+	b = appendText(b, `,"host":`, l.pieces[noteHost])
+	b = appendText(b, `,"path":`, l.pieces[noteTarget])
+	b = appendText(b, `,"proto":`, l.protocol())
+	b = appendNumber(b, `,"port":`, int64(x.state.port))
+	b = appendNumber(b, `,"status":`, int64(x.status))
+	if x.entry != nil {
+		b = appendRouted(b, x)
+	}
+	b = appendNumber(b, `,"bytes_in":`, x.reqBytes)
+	b = appendNumber(b, `,"bytes_out":`, x.respBytes)
+	b = l.appendPhases(b)
+	if x.failed != nil {
+		b = appendText(b, `,"reason":`, x.failed.word)
+		if x.detail == "" {
+			b = appendText(b, `,"detail":`, x.failed.text)
+		}
+	}
+	b = appendText(b, `,"detail":`, x.detail)
+	b = appendText(b, `,"request_id":`, x.id[:x.idLen])
+	b = appendText(b, `,"user_agent":`, l.pieces[noteAgent])
+	b = appendText(b, `,"referer":`, l.pieces[noteReferer])
+	return append(b, "}\n"...)
+}
+
+// appendRouted says where the Exchange went.
+func appendRouted(b []byte, x *Exchange) []byte {
+	b = appendText(b, `,"rule":`, x.entry.Rule.Name)
+	b = appendText(b, `,"service":`, serviceOf(x.entry, x.target))
+	if x.target == nil {
+		return b
+	}
+	b = appendAddr(append(b, `,"backend":`...), x.target.Backend.Addr)
+	b = appendNumber(b, `,"attempts":`, int64(x.attempts))
+	if x.reused {
+		b = append(b, `,"reused":true`...)
+	}
+	return b
+}
+
+// serviceOf is the service that t came with, without t that of the rule.
+func serviceOf(e *rules.Entry, t *rules.Target) string {
+	switch {
+	case t != nil:
+		return t.Service
+	case e.Pool != nil:
+		return e.Pool.Service.Name
+	}
+	return ""
+}
+
+// appendPhases says how long each phase took, as far as the Exchange came.
+func (l *line) appendPhases(b []byte) []byte {
+	x := l.x
+	from := x.began
+	for _, phase := range [...]struct {
+		name string
+		end  int64
+	}{
+		{`,"queue_us":`, x.taken},
+		{`,"connect_us":`, x.connected},
+		{`,"send_us":`, x.sentAt},
+		{`,"wait_us":`, x.answered},
+	} {
+		if phase.end >= from { // an early answer comes before the request is sent to its end
+			b = appendNumber(b, phase.name, (phase.end-from)/1e3)
+			from = phase.end
+		}
+	}
+	if x.answered != 0 {
+		b = appendNumber(b, `,"body_us":`, (l.now-from)/1e3)
+	}
+	return appendNumber(b, `,"total_us":`, (l.now-x.began)/1e3)
+}
+
+func appendNumber(b []byte, key string, n int64) []byte {
+	return strconv.AppendInt(append(b, key...), n, 10)
+}
+
+func appendAddr(b []byte, a netip.AddrPort) []byte {
+	return append(a.AppendTo(append(b, '"')), '"')
+}
+
+// appendText writes a key and a string, nothing if that is empty.
+func appendText[T string | []byte](b []byte, key string, s T) []byte {
+	if len(s) == 0 {
+		return b
+	}
+	return appendString(append(b, key...), s)
+}
+
+// appendString writes any bytes as a JSON string (RFC 8259 section 7); what is not UTF-8 becomes U+FFFD.
+func appendString[T string | []byte](b []byte, s T) []byte {
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
+			b = utf8.AppendRune(b, r)
+			i += n
+			continue
+		}
+		i++
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c == 0x7f:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
+}
