@@ -34,11 +34,7 @@ type bed struct {
 func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, loops: 2, port: freePort(t), registry: health.NewRegistry(), opts: DefaultOptions}
-	b.service = rules.Service{Name: "web", Origin: "test"}
-	for _, at := range backends {
-		ap := netip.MustParseAddrPort(at)
-		b.service.Instances = append(b.service.Instances, rules.Instance{Host: ap.Addr().String(), Addr: ap.Addr(), Port: ap.Port()})
-	}
+	b.service = newBedService(backends...)
 	b.rule = rules.Rule{Port: b.port, Address: netip.MustParseAddr("127.0.0.1"), Service: "web", Origin: "test"}
 	if change != nil {
 		change(b)

@@ -89,6 +89,7 @@ type Exchange struct {
 	reusable  bool // the upstream connection may serve again, as far as the response says
 	upEnded   bool // tunnel: the client sends nothing more
 	downEnded bool // tunnel: the Backend sends nothing more
+	downShut  bool // tunnel: and the client has been told
 
 	id    [maxID]byte // request id, once there is one
 	idLen uint8

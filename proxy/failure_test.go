@@ -162,12 +162,12 @@ func TestMaxConnections_QueuesInOrder(t *testing.T) {
 	go func() { first <- talk(one, "/1") }()
 	require.Equal(t, "/1", <-entered)
 	go func() { second <- b.exchange(strings.Replace(closing, "/p?q=1", "/2", 1)) }()
-	require.Eventually(t, func() bool { return b.queued() == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.queued() == 1 }, eventually, tick)
 	full := 0
 	for range 4 { // each Loop has a queue of one; whichever these meet, one place is taken
 		go func() { _ = b.exchange(closing) }()
 	}
-	require.Eventually(t, func() bool { full = int(b.queued()); return full == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { full = int(b.queued()); return full == 2 }, eventually, tick)
 	close(hold)
 	require.Contains(t, <-first, "200 OK")
 	require.Contains(t, <-second, "/2")

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"arzur.net/lb/health"
+	"arzur.net/lb/rules"
 )
 
 func now() int64 { return health.Now() }
@@ -29,4 +31,19 @@ func fill(t *testing.T, l net.Listener) string {
 		t.Cleanup(func() { _ = c.Close() })
 	}
 	return at
+}
+
+// How long and how often to look for what another goroutine brings about.
+const (
+	eventually = 5 * time.Second
+	tick       = time.Millisecond
+)
+
+func newBedService(backends ...string) rules.Service {
+	s := rules.Service{Name: "web", Origin: "test"}
+	for _, at := range backends {
+		ap := netip.MustParseAddrPort(at)
+		s.Instances = append(s.Instances, rules.Instance{Host: ap.Addr().String(), Addr: ap.Addr(), Port: ap.Port()})
+	}
+	return s
 }

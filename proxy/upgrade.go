@@ -83,6 +83,9 @@ func (x *Exchange) tunnelUp() {
 // tunnelUpWritable continues after the Backend has made room.
 func (x *Exchange) tunnelUpWritable() {
 	u := x.up
+	if u.out.empty() {
+		return // nothing had waited
+	}
 	switch err := u.out.flush(x.core.loop, u.FD()); {
 	case err == loop.ErrAgain:
 		return
@@ -149,6 +152,10 @@ func (x *Exchange) shutUp() {
 }
 
 func (x *Exchange) shutDown() {
+	if x.downShut {
+		return
+	}
+	x.downShut = true
 	if x.upEnded || x.core.sys.CloseWrite(x.client.FD()) != nil {
 		x.endTunnel("")
 	}
