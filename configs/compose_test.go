@@ -102,6 +102,15 @@ func TestCompose_KeyWithoutEffect(t *testing.T) {
 	f("", "sources: {docker: {}}", "rancher-compose.yml:7: services.lb.lb_config.sources: sources other than files: not supported yet, without effect")
 }
 
+// The rules themselves reject what does not exist yet, one by one.
+func TestCompose_Protocol(t *testing.T) {
+	folder := write(t, "docker-compose.yml", "version: '2'\nservices:\n  web: {}\n  lb:\n    lb_config:\n      port_rules:\n"+
+		"      - {source_port: 80, service: web}\n      - {source_port: 81, service: web, protocol: tcp}\n")
+	got := mistakes(folder)
+	require.Len(t, got, 1)
+	require.Contains(t, got[0], `docker-compose.yml:8: protocol "tcp" is not supported yet`)
+}
+
 func TestCompose_Port42(t *testing.T) {
 	c := stackOfTwo(t, "{source_port: 42, service: db}")
 	require.Len(t, c.Rules, 1)

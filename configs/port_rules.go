@@ -16,12 +16,14 @@ type named struct {
 	foreign map[string]value // selector, container, ...: Rancher's ways to choose a target
 }
 
+// Words with a meaning. Protocols that do not exist yet are words too: rules
+// rejects them by name.
 var (
-	pathMatches = map[string]rules.PathMatch{
+	pathMatch = keyword(map[string]rules.PathMatch{
 		"prefix": rules.PathPrefix, "exact": rules.PathExact, "regexp": rules.PathRegexp, "raw": rules.PathRaw,
-	}
-	redirectCodes = map[string]int{"301": 301, "302": 302, "303": 303, "307": 307, "308": 308}
-	protocol      = oneOf("http", "https", "tcp", "tls", "sni", "udp")
+	})
+	redirectCode = keyword(map[string]int{"301": 301, "302": 302, "303": 303, "307": 307, "308": 308})
+	protocol     = oneOf("http", "https", "tcp", "tls", "sni", "udp")
 )
 
 // foreignKeys choose a rule's target inside Rancher itself.
@@ -29,8 +31,8 @@ var foreignKeys = []string{"selector", "container", "region", "environment"}
 
 // portRule reads one of port_rules. Raw says which path_match is meant where
 // none is written.
-func (v value) portRule(raw bool) named {
-	r := named{at: v, Rule: rules.Rule{Origin: v.origin()}, foreign: map[string]value{}}
+func (v value) portRule(raw bool) *named {
+	r := &named{at: v, Rule: rules.Rule{Origin: v.origin()}, foreign: map[string]value{}}
 	var path, kind value
 	if raw {
 		r.PathMatch = rules.PathRaw
@@ -42,7 +44,7 @@ func (v value) portRule(raw bool) named {
 		"protocol":         into(&r.Protocol, protocol),
 		"hostname":         into(&r.Hostname, value.text),
 		"path":             func(v value) { path = v },
-		"path_match":       func(v value) { kind, r.PathMatch = v, keyword(pathMatches)(v) },
+		"path_match":       func(v value) { kind, r.PathMatch = v, pathMatch(v) },
 		"rule":             into(&r.Expr, value.text),
 		"priority":         into(&r.Priority, within(0, 1<<30)),
 		"service":          func(v value) { r.Service, r.service = v.text(), v },
@@ -86,7 +88,7 @@ func (v value) redirect() *rules.Redirect {
 		"host":   into(&r.Host, value.redirectHost),
 		"port":   into(&r.Port, value.port),
 		"path":   into(&r.Path, value.slashed),
-		"code":   into(&r.Code, keyword(redirectCodes)),
+		"code":   into(&r.Code, redirectCode),
 	})
 	if r.Scheme == "" && r.Host == "" && r.Port == 0 && r.Path == "" && len(v.doc.mistakes) == before {
 		v.fail("leads to where the request came from; want at least one of scheme, host, port, path")

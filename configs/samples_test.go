@@ -9,12 +9,23 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"arzur.net/lb/rules"
 )
 
-func TestLoad_Demo(t *testing.T) {
-	c, err := Load([]string{"demo.yml"}, "")
+// sample loads shipped files and holds them to compile without a word.
+func sample(t *testing.T, paths ...string) *Config {
+	t.Helper()
+	c, err := Load(paths, "")
 	require.NoError(t, err)
 	require.Empty(t, c.Problems)
+	_, problems := rules.Compile(rules.Input{Rules: c.Rules, Services: c.Services}, rules.NoBackends{})
+	require.Empty(t, problems)
+	return c
+}
+
+func TestLoad_Demo(t *testing.T) {
+	c := sample(t, "demo.yml")
 	require.Len(t, c.Rules, 1)
 	require.EqualValues(t, 8000, c.Rules[0].Port)
 	require.Len(t, c.Services, 1)
@@ -27,9 +38,7 @@ func TestLoad_Demo(t *testing.T) {
 }
 
 func TestLoad_Simple(t *testing.T) {
-	c, err := Load([]string{"simple.yml"}, "")
-	require.NoError(t, err)
-	require.Empty(t, c.Problems)
+	c := sample(t, "simple.yml")
 	require.Equal(t, "arzur.net", c.Rules[0].Hostname)
 	require.Equal(t, "simple.yml:4", c.Rules[0].Origin)
 	check := c.Services[0].Check
@@ -40,9 +49,7 @@ func TestLoad_Simple(t *testing.T) {
 
 // rules.yml claims to show every key; this holds it to that.
 func TestLoad_RulesSampleShowsEveryKey(t *testing.T) {
-	c, err := Load([]string{"rules.yml"}, "")
-	require.NoError(t, err)
-	require.Empty(t, c.Problems)
+	c := sample(t, "rules.yml")
 	require.Len(t, c.Rules, 4)
 	require.Len(t, c.Services, 3)
 	require.Equal(t, []string{"rules.yml", "sorry.html"}, c.Files)
@@ -55,7 +62,7 @@ func TestLoad_RulesSampleShowsEveryKey(t *testing.T) {
 	shown := map[string]bool{}
 	collectKeys(&root, shown)
 	source := ""
-	for _, name := range []string{"load.go", "port_rules.go", "services.go", "sections.go", "edits.go"} {
+	for _, name := range []string{"rules_file.go", "port_rules.go", "services.go", "sections.go", "edits.go"} {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		source += string(text)
@@ -86,8 +93,7 @@ func collectKeys(n *yaml.Node, keys map[string]bool) {
 
 // The defaults in rules.yml are the defaults.
 func TestLoad_RulesSampleTellsTheDefaults(t *testing.T) {
-	c, err := Load([]string{"rules.yml"}, "")
-	require.NoError(t, err)
+	c := sample(t, "rules.yml")
 	got := c.Defaults
 	got.ErrorPages = nil
 	require.Equal(t, DefaultDefaults, got)

@@ -22,7 +22,7 @@ type composeService struct {
 	at       value
 	image    string
 	config   value // lb_config
-	rules    []named
+	rules    []*named
 	check    *health.Check
 	external []rules.Instance // where an external service lives
 

@@ -1,8 +1,6 @@
 package configs
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,38 +11,6 @@ import (
 
 	"arzur.net/lb/rules"
 )
-
-// document is one YAML file being decoded. It collects what is wrong with it,
-// so that the operator sees every mistake at once.
-type document struct {
-	name     string
-	mistakes []mistake
-	problems []rules.Problem
-}
-
-// mistake is what is wrong on one line; line 0 is the whole document.
-type mistake struct {
-	line int
-	text string
-}
-
-func (d *document) failAt(line int, format string, args ...any) {
-	d.mistakes = append(d.mistakes, mistake{line, fmt.Sprintf(format, args...)})
-}
-
-// errors lists the mistakes from top to bottom.
-func (d *document) errors() []error {
-	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
-	list := make([]error, len(d.mistakes))
-	for i, m := range d.mistakes {
-		at := d.name
-		if m.line != 0 {
-			at += ":" + strconv.Itoa(m.line)
-		}
-		list[i] = errors.New(at + ": " + m.text)
-	}
-	return list
-}
 
 // value is one place in a document.
 type value struct {
@@ -220,7 +186,7 @@ func (v value) join(key string) string {
 	return v.path + "." + key
 }
 
-// items is a list's values.
+// items is a list's values. An item without a value is a mistake.
 func (v value) items() []value {
 	if v.isNull() {
 		return nil
@@ -229,9 +195,14 @@ func (v value) items() []value {
 		v.fail("want a list, got %s", v.describe())
 		return nil
 	}
-	list := make([]value, len(v.node.Content))
+	list := make([]value, 0, len(v.node.Content))
 	for i, n := range v.node.Content {
-		list[i] = v.doc.at(n, fmt.Sprintf("%s[%d]", v.path, i))
+		item := v.doc.at(n, fmt.Sprintf("%s[%d]", v.path, i))
+		if item.isNull() {
+			item.fail("there is nothing behind the dash")
+			continue
+		}
+		list = append(list, item)
 	}
 	return list
 }

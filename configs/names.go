@@ -1,0 +1,54 @@
+package configs
+
+import (
+	"strings"
+
+	"arzur.net/lb/rules"
+)
+
+// target makes r name a service of the Config. It is false when the rule is
+// left out.
+func (l *loader) target(r *named) bool {
+	if r.Service == "" {
+		return true // a redirect; else rules has a word for it
+	}
+	if r.stack != nil {
+		return l.stackTarget(r)
+	}
+	if s := l.known(r.Service); s != nil {
+		r.Service = s.Name
+	} else if l.declared && !strings.Contains(r.Service, "/") {
+		r.service.fail("unknown service %q%s; services: {%s: {}} would declare it as a DNS name",
+			r.Service, didYouMean(r.Service, l.byName), r.Service)
+	} else {
+		l.implicit(r)
+	}
+	return true
+}
+
+// implicit makes the service that a rule names and nobody declares: a DNS name.
+func (l *loader) implicit(r *named) {
+	l.addService(&rules.Service{Name: r.Service, Origin: r.Origin, Instances: r.service.dnsName(r.Service)})
+}
+
+// known is the service of that name, nil without one.
+func (l *loader) known(name string) *rules.Service {
+	if s := l.byName[name]; s != nil {
+		return s
+	}
+	if stackName, serviceName, ok := strings.Cut(name, "/"); ok {
+		for _, s := range l.stacks {
+			c := s.services[strings.ToLower(serviceName)]
+			if c != nil && strings.EqualFold(stackName, s.name) && c.isTarget() {
+				return l.member(c)
+			}
+		}
+	}
+	return nil
+}
+
+// addService adds a service that no other has the name of.
+func (l *loader) addService(s *rules.Service) {
+	l.services = append(l.services, s)
+	l.byName[s.Name] = s
+}

@@ -1,0 +1,92 @@
+package configs
+
+import (
+	"maps"
+
+	"go.yaml.in/yaml/v3"
+
+	"arzur.net/lb/rules"
+)
+
+// rulesFile reads our own vocabulary.
+func (l *loader) rulesFile(top value) {
+	var lists []value
+	compat := rules.OrderDefault
+	known := l.sections()
+	known["services"] = l.declare
+	known["port_rules"] = func(v value) { lists = append(lists, v) }
+	known["compat"] = into(&compat, readCompat)
+	for key, what := range later {
+		known[key] = func(v value) { v.fail("%s are not supported yet; remove the key", what) }
+	}
+	inner := maps.Clone(known)
+	known["lb_config"] = func(v value) { v.object(inner) }
+	top.object(known)
+	for _, list := range lists {
+		for _, item := range list.items() {
+			r := item.portRule(compat == rules.OrderRancher)
+			r.Order = compat
+			if r.port.node == nil && item.node.Kind == yaml.MappingNode {
+				item.fail("source_port is missing; want 1 to 65535")
+			}
+			r.unsupportedTargets(func(v value, _ bool) { v.fail("is not supported yet; name a service") })
+			l.rules = append(l.rules, r)
+		}
+	}
+}
+
+// readCompat reads whose order of rules and kind of path is meant.
+var readCompat = keyword(map[string]rules.Order{"default": rules.OrderDefault, "rancher": rules.OrderRancher})
+
+// sections are the keys that any file may hold, and only one of them each.
+func (l *loader) sections() fields {
+	c := &l.config
+	known := fields{
+		"defaults":   func(v value) { v.defaults(&c.Defaults, l.page) },
+		"log":        func(v value) { v.log(&c.Log) },
+		"access_log": func(v value) { v.accessLog(&c.AccessLog) },
+		"admin":      func(v value) { v.admin(&c.Admin) },
+		"trusted_proxies": func(v value) {
+			for _, item := range v.items() {
+				c.TrustedProxies = append(c.TrustedProxies, item.prefix())
+			}
+		},
+	}
+	for key, read := range known {
+		known[key] = func(v value) {
+			if l.first(key, v) {
+				read(v)
+			}
+		}
+	}
+	return known
+}
+
+// first says whether what, found at v, has not been found before.
+func (l *loader) first(what string, v value) bool {
+	if before, there := l.once[what]; there {
+		v.fail("already set at %s; keep one", before)
+		return false
+	}
+	l.once[what] = v.origin()
+	return true
+}
+
+// page reads an error page and counts it among the files to watch.
+func (l *loader) page(v value, name string) []byte {
+	path, data := v.readPage(name)
+	l.config.Files = append(l.config.Files, path)
+	return data
+}
+
+// declare reads a services section.
+func (l *loader) declare(v value) {
+	l.declared = true
+	for _, m := range v.members() {
+		if m.key == "" {
+			m.fail("a service needs a name")
+		} else if l.first("service "+m.key, m.value) {
+			l.addService(m.service(m.key))
+		}
+	}
+}
