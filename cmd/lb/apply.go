@@ -10,6 +10,7 @@ import (
 	"arzur.net/lb/configs"
 	"arzur.net/lb/discovery"
 	"arzur.net/lb/health"
+	"arzur.net/lb/proxy"
 	"arzur.net/lb/proxy/loop"
 	"arzur.net/lb/rules"
 )
@@ -23,7 +24,7 @@ func (s *server) load() (discovery.Snapshot, []string, error) {
 		if l, err = s.read(); err != nil {
 			return discovery.Snapshot{}, nil, err
 		}
-		if err := s.canListen(l.table); err != nil {
+		if err := s.tryOut(l); err != nil {
 			return discovery.Snapshot{}, nil, err
 		}
 	}
@@ -31,11 +32,12 @@ func (s *server) load() (discovery.Snapshot, []string, error) {
 	return discovery.Snapshot{Rules: l.Rules, Services: l.Services, Warnings: l.Problems}, l.Files, nil
 }
 
-// canListen tries the addresses that are new in t. The engine would find out
-// too, but only after the Source has let go of what it announced before.
-func (s *server) canListen(t *rules.Table) error {
+// tryOut finds out whether what is new in l can be opened. Putting it into use
+// would show that too, but only after the Source has let go of what it
+// announced before.
+func (s *server) tryOut(l *loaded) error {
 	open := s.proxy.Table().Ports()
-	for _, at := range t.Ports() {
+	for _, at := range l.table.Ports() {
 		if slices.Contains(open, at) {
 			continue
 		}
@@ -44,10 +46,17 @@ func (s *server) canListen(t *rules.Table) error {
 			return err
 		}
 		for _, fd := range fds {
-			_ = unix.Close(fd)
+			_ = unix.Close(fd) // it was to be had, that is all
 		}
 	}
-	return nil
+	if l.AccessLog.Path == "" || l.AccessLog == s.latest.Load().AccessLog {
+		return nil
+	}
+	a, err := proxy.NewAccessLog(proxy.AccessLogConfig(l.AccessLog), s.log)
+	if err != nil {
+		return err
+	}
+	return a.Close()
 }
 
 // reload puts a later view into use.
@@ -64,6 +73,7 @@ func (s *server) reload(v view) {
 	if s.flags.logLevel == "" && before.Log.Level != s.config.Log.Level {
 		s.level.SetLevel(s.config.Log.Level)
 	}
+	s.proxy.Reloaded(true)
 	s.log.Info("reloaded", zap.Int("rules", len(s.rules)), zap.Strings("files", s.config.Files))
 	notify("READY=1")
 }
@@ -72,9 +82,17 @@ func (s *server) reload(v view) {
 func (s *server) apply(v view) error {
 	config := s.latest.Load()
 	table, rejected := rules.Compile(v.Input, s.registry)
-	if err := s.proxy.Apply(table, engineOptions(config, s.loops)); err != nil {
+	access, err := s.accessLogFor(config.AccessLog)
+	if err != nil {
 		return err
 	}
+	if err := s.proxy.Apply(table, engineOptions(config, s.loops)); err != nil {
+		if access != s.access {
+			s.closeAccessLog(access)
+		}
+		return err
+	}
+	s.useAccessLog(access)
 	s.config = config
 	s.checker.Set(checks(table))
 	s.named = make(map[*health.Backend]bool, len(table.Backends()))

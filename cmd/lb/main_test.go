@@ -1,3 +1,247 @@
 package main
 
-import _ "github.com/stretchr/testify/require"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// These tests look at the program from outside: the binary, its sockets, its
+// files and its exit status.
+
+var (
+	binary       string // of this package, with the race detector if the tests have it
+	raceDetector bool
+)
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv("LB_TEST_SERVER"); name != "" {
+		serveForTest(name) // this process is a backend
+		return
+	}
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "lb-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "lb")
+	if err := build(binary, raceDetector); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func build(to string, race bool) error {
+	args := []string{"build", "-o", to, "-ldflags", "-X main.version=v0.0.0-test"}
+	if race {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, ".")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// plainBinary is the program without the race detector, for what it costs.
+var plainBinary = sync.OnceValues(func() (string, error) {
+	if !raceDetector {
+		return binary, nil
+	}
+	path := binary + "-plain"
+	return path, build(path, false)
+})
+
+// need leaves a test out on a machine without the program that it drives, as
+// that is no fault of the code; where LB_TEST_REQUIRE=all, it is one.
+func need(t *testing.T, program string) string {
+	t.Helper()
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/local/sbin", "/usr/sbin", "/sbin") {
+		path := filepath.Join(dir, program)
+		if found, err := exec.LookPath(path); err == nil {
+			return found
+		}
+	}
+	text := program + " is not installed; scripts/deps gets it"
+	if os.Getenv("LB_TEST_REQUIRE") == "all" {
+		require.FailNow(t, text)
+	}
+	t.Skip(text)
+	return ""
+}
+
+// transcript is what a process has said so far.
+type transcript struct {
+	mu    sync.Mutex
+	text  []byte
+	read  int           // up to where await has looked
+	grown chan struct{} // closed at the next Write
+}
+
+func newTranscript() *transcript { return &transcript{grown: make(chan struct{})} }
+
+func (w *transcript) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = append(w.text, p...)
+	close(w.grown)
+	w.grown = make(chan struct{})
+	return len(p), nil
+}
+
+func (w *transcript) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.text)
+}
+
+// next is the first whole line after those that were found before in which all
+// parts occur.
+func (w *transcript) next(parts []string) (line string, grown <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := w.read
+	for {
+		end := bytes.IndexByte(w.text[at:], '\n')
+		if end < 0 {
+			return "", w.grown
+		}
+		line := w.text[at : at+end]
+		at += end + 1
+		if containsAll(line, parts) {
+			w.read = at
+			return string(line), nil
+		}
+	}
+}
+
+func containsAll(line []byte, parts []string) bool {
+	for _, p := range parts {
+		if !bytes.Contains(line, []byte(p)) {
+			return false
+		}
+	}
+	return true
+}
+
+// patience is how long a test waits for what must happen at once. It is long
+// because only a failing test ever waits for it.
+const patience = 30 * time.Second
+
+// process is a program under test.
+type process struct {
+	*exec.Cmd
+	t      *testing.T
+	stdout *transcript
+	stderr *transcript
+	ended  chan struct{}
+}
+
+// launch starts the program and sees to it that it ends with the test.
+func launch(t *testing.T, path string, args ...string) *process {
+	t.Helper()
+	return launchCmd(t, exec.Command(path, args...))
+}
+
+func launchCmd(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, t: t, stdout: newTranscript(), stderr: newTranscript(), ended: make(chan struct{})}
+	p.Stdout, p.Stderr = p.stdout, p.stderr
+	// A successor inherits the pipes; do not wait for it.
+	p.WaitDelay = time.Second
+	require.NoError(t, p.Start())
+	go func() {
+		defer close(p.ended)
+		_ = p.Wait() // the status is in ProcessState
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill() // fails if it has ended
+		<-p.ended
+		if t.Failed() {
+			t.Logf("%s said:\n%s%s", filepath.Base(p.Path), p.stdout, p.stderr)
+		}
+		require.NotContains(t, p.stderr.String(), "DATA RACE")
+	})
+	return p
+}
+
+// await waits for a line of the log with all of parts in it, after the line that
+// the last await found, and returns it.
+func (p *process) await(parts ...string) string {
+	p.t.Helper()
+	timeout := time.After(patience)
+	for {
+		line, grown := p.stderr.next(parts)
+		if grown == nil {
+			return line
+		}
+		select {
+		case <-grown:
+		case <-p.ended:
+			if line, grown := p.stderr.next(parts); grown == nil {
+				return line
+			}
+			require.FailNowf(p.t, "process ended", "no line with %q in:\n%s", parts, p.stderr)
+		case <-timeout:
+			require.FailNowf(p.t, "no such line", "no line with %q in:\n%s", parts, p.stderr)
+		}
+	}
+}
+
+// exit waits for the end and returns the exit status.
+func (p *process) exit() int {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		require.FailNow(p.t, "still running", p.stderr.String())
+	}
+	return p.ProcessState.ExitCode()
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.Process.Signal(s))
+}
+
+// start runs lb until it serves.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := launch(t, binary, append([]string{"-log-format", "json"}, args...)...)
+	p.await(`"serving"`)
+	return p
+}
+
+// result is how a command ended.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// lb runs the program to its end.
+func lb(t *testing.T, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}

@@ -71,11 +71,14 @@ type server struct {
 	checker  *health.Checker
 	proxy    *proxy.Proxy
 
+	background sync.WaitGroup // ends with the context of run
+
 	views    chan view
 	failures chan error                     // reloads that were rejected
 	latest   atomic.Pointer[configs.Config] // as of the last good load
 
 	config   *configs.Config // in use
+	access   *proxy.AccessLog
 	named    map[*health.Backend]bool
 	rules    book
 	known    map[string]bool                 // problems that were logged
@@ -141,11 +144,10 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 	s.source.OnReload = func(err error) { s.rejected(ctx, err) }
 	resolver := &discovery.Resolver{Interval: s.first.Defaults.DNSInterval}
 	sources := []discovery.Named{{Name: "file", Source: s.source}}
-	var background sync.WaitGroup // ends with ctx
-	defer background.Wait()
+	defer s.background.Wait()
 	defer stop()
-	background.Go(func() { s.checker.Run(ctx) })
-	background.Go(func() {
+	s.background.Go(func() { s.checker.Run(ctx) })
+	s.background.Go(func() {
 		_ = discovery.Merge(ctx, sources, resolver, s.log, func(in rules.Input, problems []rules.Problem) {
 			select {
 			case s.views <- view{in, problems}:
@@ -155,10 +157,14 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 	})
 
 	s.proxy.Start()
-	defer s.proxy.Stop()
+	defer func() {
+		s.proxy.Stop()
+		s.closeAccessLog(s.access)
+	}()
 	if err := s.apply(<-s.views); err != nil {
 		return bad(err)
 	}
+	s.proxy.Reloaded(true)
 	s.proxy.CloseUnused()
 	if err := in.sayReady(); err != nil {
 		return bad(fmt.Errorf("hand-over: %w", err)) // it would not let go
@@ -202,7 +208,7 @@ func (s *server) loop(signals <-chan os.Signal) os.Signal {
 				notify(reloadingState())
 				s.source.Reload()
 			case syscall.SIGUSR1:
-				s.reopen()
+				s.reopenAccessLog()
 			case syscall.SIGUSR2:
 				if takeover == nil {
 					takeover = s.handOver()
@@ -266,9 +272,6 @@ func (s *server) drain(last os.Signal, signals <-chan os.Signal) int {
 	}
 }
 
-// reopen is for log rotation.
-func (s *server) reopen() {}
-
 // rejected hands the error of a load on. Any goroutine may call it.
 func (s *server) rejected(ctx context.Context, err error) {
 	if err == nil {
@@ -284,5 +287,6 @@ func (s *server) logRejected(err error) {
 	for line := range strings.Lines(err.Error()) {
 		s.log.Error("reload rejected: old configuration keeps serving", zap.String("error", strings.TrimSpace(line)))
 	}
+	s.proxy.Reloaded(false)
 	notify("READY=1") // after RELOADING=1; it is as ready as before
 }
