@@ -32,7 +32,7 @@ var ordinary = map[string]bool{
 // composeFile reads one of a stack's files. They say different things about the
 // same services, so nothing is decided before all have been read.
 func (l *loader) composeFile(top value) {
-	s := l.stackOf(top.doc.name)
+	s := l.stackOf(top)
 	version := false
 	for _, m := range top.members() {
 		switch {
@@ -55,8 +55,8 @@ func (l *loader) composeFile(top value) {
 }
 
 // stackOf is the stack that a compose file belongs to.
-func (l *loader) stackOf(file string) *stack {
-	folder := filepath.Dir(file)
+func (l *loader) stackOf(top value) *stack {
+	folder := filepath.Dir(top.doc.name)
 	if abs, err := filepath.Abs(folder); err == nil {
 		folder = abs
 	}
@@ -69,6 +69,9 @@ func (l *loader) stackOf(file string) *stack {
 	for _, s := range l.stacks {
 		if s.folder == folder {
 			return s
+		}
+		if strings.EqualFold(s.name, name) {
+			top.doc.failAt(0, "stack %q is also in %s; rename a folder, or make both one stack with -stack", name, s.folder)
 		}
 	}
 	s := &stack{name: name, folder: folder, services: map[string]*composeService{}}

@@ -54,10 +54,10 @@ func TestCompose_RuleLeftOut(t *testing.T) {
 		require.True(t, strings.HasSuffix(c.Problems[0].Origin, "rancher-compose.yml:7"), c.Problems[0].Origin)
 		require.Equal(t, "services.lb.lb_config.port_rules[1]"+want, c.Problems[0].Reason)
 	}
-	f("{source_port: 80, service: wbe}", `.service: unknown service "wbe" in stack "st"; did you mean "Web"?; the rule is left out`)
-	f("{source_port: 80, service: cache}", `.service: unknown service "cache" in stack "st"; the rule is left out`)
-	f("{source_port: 80, service: st/cache}", `.service: unknown service "st/cache" in stack "st"; the rule is left out`)
-	f("{source_port: 80, service: st}", `.service: unknown service "st" in stack "st"; the rule is left out`)
+	f("{source_port: 80, service: wbe}", `.service: unknown service "wbe" in stack "st", the rule is left out; did you mean "Web"?`)
+	f("{source_port: 80, service: cache}", `.service: unknown service "cache" in stack "st", the rule is left out`)
+	f("{source_port: 80, service: st/cache}", `.service: unknown service "st/cache" in stack "st", the rule is left out`)
+	f("{source_port: 80, service: st}", `.service: unknown service "st" in stack "st", the rule is left out`)
 	f("{source_port: 80, service: lb}", `.service: "lb" is a load balancer itself; the rule is left out`)
 	f("{source_port: 80, service: env/st/db}", `.service: "env/st/db" is in another environment, which is not supported yet; the rule is left out`)
 	f("{source_port: 80, selector: tier=front}", `.selector: not supported yet; the rule is left out`)
@@ -198,6 +198,27 @@ func TestCompose_TwoStacksAndARulesFile(t *testing.T) {
 	}
 	require.Equal(t, map[uint16]string{80: "a/web", 81: "a/web", 82: "b/web"}, got)
 	require.Len(t, c.Services, 3)
+}
+
+func TestCompose_TwoStacksOfOneName(t *testing.T) {
+	text := "version: '2'\nservices: {web: {}, lb: {lb_config: {port_rules: [{source_port: 80, service: web}]}}}"
+	folder := write(t, "a/st/docker-compose.yml", text, "b/ST/docker-compose.yml", text)
+	_, err := Load([]string{folder + "/a/st", folder + "/b/ST"}, "")
+	require.EqualError(t, err, folder+`/b/ST/docker-compose.yml: stack "ST" is also in `+folder+`/a/st; rename a folder, or make both one stack with -stack`)
+}
+
+// What an operator declares goes before what a stack says of itself.
+func TestCompose_MemberDeclaredInRulesFile(t *testing.T) {
+	folder := write(t,
+		"st/docker-compose.yml", "version: '2'\nservices: {web: {}, lb: {lb_config: {port_rules: [{source_port: 80, service: web}]}}}",
+		"st/rules.yml", "services: {st/web: {servers: [10.0.0.1]}}",
+	)
+	c, err := Load([]string{folder + "/st"}, "")
+	require.NoError(t, err)
+	require.Len(t, c.Services, 1)
+	require.Equal(t, "10.0.0.1", c.Services[0].Instances[0].Host)
+	require.Len(t, c.Problems, 1)
+	require.Contains(t, c.Problems[0].Reason, `services.web: service "st/web" is declared at `+folder+"/st/rules.yml:1, which is used instead")
 }
 
 func TestCompose_OwnSections(t *testing.T) {

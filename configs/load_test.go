@@ -227,7 +227,7 @@ func TestParse_AllMistakesAtOnce(t *testing.T) {
 	require.EqualError(t, err, strings.Join([]string{
 		"rules.yml:2: port_rules[0].source_port: want a number from 1 to 65535, got number 0",
 		`rules.yml:2: port_rules[0].pth: unknown key; did you mean "path"?`,
-		`rules.yml:3: port_rules[1].service: unknown service "b"; did you mean "a"?; services: {b: {}} would declare it as a DNS name`,
+		`rules.yml:3: port_rules[1].service: unknown service "b"; services: {b: {}} would declare it as a DNS name; did you mean "a"?`,
 		`rules.yml:4: log.level: want one of debug, error, info, warn, got text "x"`,
 		`rules.yml:5: services.a.retries: want a number from 0 to 100, got text "x"`,
 	}, "\n"))

@@ -15,20 +15,24 @@ func (l *loader) target(r *named) bool {
 	if r.stack != nil {
 		return l.stackTarget(r)
 	}
-	if s := l.known(r.Service); s != nil {
-		r.Service = s.Name
-	} else if l.declared && !strings.Contains(r.Service, "/") {
-		r.service.fail("unknown service %q%s; services: {%s: {}} would declare it as a DNS name",
-			r.Service, didYouMean(r.Service, l.byName), r.Service)
-	} else {
-		l.implicit(r)
+	if l.declared && !strings.Contains(r.Service, "/") && l.byName[r.Service] == nil {
+		r.service.fail("unknown service %q; services: {%s: {}} would declare it as a DNS name%s",
+			r.Service, r.Service, didYouMean(r.Service, l.byName))
+		return false
 	}
+	l.elsewhere(r)
 	return true
 }
 
-// implicit makes the service that a rule names and nobody declares: a DNS name.
-func (l *loader) implicit(r *named) {
-	l.addService(&rules.Service{Name: r.Service, Origin: r.Origin, Instances: r.service.dnsName(r.Service)})
+// elsewhere looks a service up among all that any file has, and takes what is
+// not there for a DNS name.
+func (l *loader) elsewhere(r *named) {
+	s := l.known(r.Service)
+	if s == nil {
+		s = &rules.Service{Name: r.Service, Origin: r.Origin, Instances: r.service.dnsName(r.Service)}
+		l.addService(s)
+	}
+	r.Service = s.Name
 }
 
 // known is the service of that name, nil without one.

@@ -129,27 +129,21 @@ func (l *loader) balancer(c *composeService) {
 // is none.
 func (l *loader) stackTarget(r *named) bool {
 	s, parts := r.stack, strings.Split(r.Service, "/")
-	name := parts[len(parts)-1]
-	switch {
-	case len(parts) > 2:
+	if len(parts) > 2 {
 		r.service.warn(true, "%q is in another environment, which is not supported yet; the rule is left out", r.Service)
 		return false
-	case len(parts) == 2 && !strings.EqualFold(parts[0], s.name):
-		if other := l.known(r.Service); other != nil {
-			r.Service = other.Name
-		} else {
-			l.implicit(r)
-		}
+	}
+	if len(parts) == 2 && !strings.EqualFold(parts[0], s.name) {
+		l.elsewhere(r)
 		return true
 	}
+	name := parts[len(parts)-1]
 	c := s.services[strings.ToLower(name)]
-	if only := s.only(); c == nil && only != nil && strings.EqualFold(r.Service, s.name) {
-		r.service.warn(false, "%q is no service but the name of the stack; taken as %q, the only service in it that is not a load balancer",
-			r.Service, only.name)
-		c = only
+	if c == nil && strings.EqualFold(r.Service, s.name) {
+		c = s.guess(r)
 	}
 	if c == nil {
-		r.service.warn(true, "unknown service %q in stack %q%s; the rule is left out", r.Service, s.name, didYouMean(name, s.targets()))
+		r.service.warn(true, "unknown service %q in stack %q, the rule is left out%s", r.Service, s.name, didYouMean(name, s.targets()))
 		return false
 	}
 	switch c.kind() {
@@ -164,17 +158,19 @@ func (l *loader) stackTarget(r *named) bool {
 	return true
 }
 
-// only is the single service of a stack that is not a load balancer, nil if
-// there is none or more than one.
-func (s *stack) only() *composeService {
-	var only *composeService
-	for _, c := range s.targets() {
-		if only != nil {
-			return nil
-		}
-		only = c
+// guess takes the stack's own name for its service when there is only one. It
+// is what people write who named the stack after it.
+func (s *stack) guess(r *named) *composeService {
+	targets := s.targets()
+	if len(targets) != 1 {
+		return nil
 	}
-	return only
+	for _, c := range targets {
+		r.service.warn(false, "%q is no service but the name of the stack; taken as %q, the only service in it that is not a load balancer",
+			r.Service, c.name)
+		return c
+	}
+	return nil
 }
 
 // targets are the services of a stack that are not load balancers.
@@ -191,14 +187,18 @@ func (s *stack) targets() map[string]*composeService {
 // member is the Service of a compose service. Inside its stack's network its
 // name is a DNS name.
 func (l *loader) member(c *composeService) *rules.Service {
-	if c.service == nil {
-		c.service = &rules.Service{
-			Name: c.stack.name + "/" + c.name, Origin: c.at.origin(), Check: c.check, Instances: c.external,
-		}
-		if len(c.external) == 0 {
-			c.service.Instances = c.at.dnsName(c.name)
-		}
-		l.addService(c.service)
+	if c.service != nil {
+		return c.service
 	}
+	name := c.stack.name + "/" + c.name
+	if c.service = l.byName[name]; c.service != nil {
+		c.at.warn(false, "service %q is declared at %s, which is used instead", name, c.service.Origin)
+		return c.service
+	}
+	c.service = &rules.Service{Name: name, Origin: c.at.origin(), Check: c.check, Instances: c.external}
+	if len(c.external) == 0 {
+		c.service.Instances = c.at.dnsName(c.name)
+	}
+	l.addService(c.service)
 	return c.service
 }
