@@ -181,6 +181,30 @@ func TestCompose_NothingToRoute(t *testing.T) {
 	require.Contains(t, c.Problems[0].Reason, "there is nothing to route")
 }
 
+func TestCompose_Version(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		_, err := Parse("docker-compose.yml", []byte(text))
+		if want == "" {
+			require.NoError(t, err)
+			return
+		}
+		require.EqualError(t, err, "docker-compose.yml:1: "+want)
+	}
+	f("version: 2", "")
+	f("version: '2.1'", "")
+	f("services: {}", "version is missing; want version: '2'")
+	f("version: '20'", `version: want version '2', got text "20"`)
+}
+
+func TestCompose_TopLevelKeyWithoutEffect(t *testing.T) {
+	c, err := Parse("docker-compose.yml", []byte("version: '2'\nvolumes: {}\nx-mine: 1\nport_rules: []"))
+	require.NoError(t, err)
+	require.Len(t, c.Problems, 1)
+	require.Equal(t, "docker-compose.yml:4", c.Problems[0].Origin)
+	require.Equal(t, "port_rules: has no effect in a compose file", c.Problems[0].Reason)
+}
+
 // Two folders are two stacks, and their services do not mix.
 func TestCompose_TwoStacksAndARulesFile(t *testing.T) {
 	stack := func(port string) string {
