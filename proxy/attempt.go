@@ -14,6 +14,7 @@ func (x *Exchange) attempt() {
 	t, res := x.pool.Pick(k.loop.Now(), x.tried[:x.ntried])
 	switch res {
 	case rules.Picked:
+		x.fresh = false
 		x.take(t)
 	case rules.AllFull:
 		k.enqueue(x)
@@ -124,11 +125,19 @@ func (x *Exchange) sendBuffered() bool {
 // requestMoved is called whenever the upstream connection has taken all that
 // there was: wait for the answer, and go on with the body if there is more.
 func (x *Exchange) requestMoved() {
-	if x.stage == stageSend {
-		x.awaitResponse()
-	}
-	if !x.reqDone && x.client.canRead {
+	x.progress()
+	if !x.reqDone && x.client.canRead && x.up != nil {
 		x.readBody()
+	}
+}
+
+// progress renews the deadlines after request bytes have moved.
+func (x *Exchange) progress() {
+	switch x.stage {
+	case stageSend:
+		x.awaitResponse()
+	case stageRespond:
+		x.refreshBody()
 	}
 }
 

@@ -66,7 +66,8 @@ func (c *client) writable() bool {
 	if !c.out.empty() {
 		switch err := c.out.flush(c.core.loop, c.FD()); err {
 		case nil:
-		case loop.ErrAgain:
+		case loop.ErrAgain: // it took some: slow is not stalled
+			c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
 			return true
 		default:
 			c.gone()
@@ -249,7 +250,8 @@ func (c *client) finish() {
 		c.SetDeadline(k.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
 		return
 	}
-	if !c.linger || c.peerClosed && !c.canRead {
+	// Closing a socket that holds unread bytes resets it, and the answer with it.
+	if unread := c.canRead || c.in != nil; !unread && (!c.linger || c.peerClosed) {
 		c.close()
 		return
 	}

@@ -52,6 +52,7 @@ type Exchange struct {
 	reqLeft   int64
 	reqChunks http1.Chunks
 	reqBytes  int64
+	reqSplice *splicer // moves the rest of the body, if it is long
 
 	// The response.
 	status     int
@@ -60,7 +61,7 @@ type Exchange struct {
 	respChunks http1.Chunks
 	respBytes  int64
 	interims   int
-	splice     *splicer
+	splice     *splicer // moves the rest of the body, if it is long
 
 	tried    [maxTries]*health.Backend
 	ntried   int

@@ -21,7 +21,12 @@ func (x *Exchange) clientReadable() {
 
 // takesBody says whether more request body can be passed on now.
 func (x *Exchange) takesBody() bool {
-	return !x.reqDone && (x.stage == stageSend || x.stage == stageRespond) && x.sent == len(x.buf) && x.up != nil && x.up.out.empty()
+	return !x.reqDone && x.upstreamIdle()
+}
+
+// upstreamIdle says whether the Backend has taken all that was passed on so far.
+func (x *Exchange) upstreamIdle() bool {
+	return (x.stage == stageSend || x.stage == stageRespond) && x.up != nil && x.sent == len(x.buf) && x.up.out.empty() && !x.reqSplice.holds()
 }
 
 // readBody moves request body from the client to the Backend.
@@ -29,6 +34,9 @@ func (x *Exchange) readBody() {
 	c, k := x.client, x.core
 	for range readsPerEvent {
 		if !c.canRead || !x.takesBody() {
+			return
+		}
+		if x.spliceRequest() {
 			return
 		}
 		n, ok := c.read(k.loop.In())
@@ -54,10 +62,8 @@ func (x *Exchange) bodyArrived(data []byte) bool {
 		}
 	}
 	c.keep(data) // the next request, already
-	if x.takesBody() || x.reqDone && x.up != nil && x.up.out.empty() && x.sent == len(x.buf) {
-		if x.stage == stageSend {
-			x.awaitResponse()
-		}
+	if x.upstreamIdle() {
+		x.progress()
 	}
 	return x.client == c && x.up != nil
 }
@@ -100,7 +106,12 @@ func (x *Exchange) upstreamWritable() {
 	if x.sent < len(x.buf) && !x.sendBuffered() {
 		return
 	}
-	if !u.out.empty() {
+	switch {
+	case x.reqSplice.holds():
+		if !x.pumpRequest() {
+			return
+		}
+	case !u.out.empty():
 		switch err := u.out.flush(x.core.loop, u.FD()); err {
 		case nil:
 		case loop.ErrAgain:
@@ -109,7 +120,7 @@ func (x *Exchange) upstreamWritable() {
 			x.upstreamBroke(reason("write", err))
 			return
 		}
-	} else if x.reqDone && x.sentAt != 0 {
+	case x.reqDone && x.sentAt != 0:
 		return // nothing had waited
 	}
 	x.requestMoved()
@@ -124,7 +135,7 @@ func (x *Exchange) clientWritable() {
 	case x.stage == stageTunnel:
 		x.tunnelDown()
 	case x.splice != nil:
-		x.splice.run(x)
+		x.spliceResponse()
 	case x.up != nil && x.up.canRead:
 		x.upstreamReadable()
 	}
@@ -179,9 +190,9 @@ func (x *Exchange) clientExpired() {
 		x.fail(&failures[queueTimeout], "")
 	case x.stage == stageTunnel:
 		x.endTunnel("")
-	case !x.client.out.empty() || x.stage == stageFlush:
+	case x.clientBusy() || x.stage == stageFlush:
 		x.fail(&failures[clientStalled], "")
-	case !x.reqDone && x.stage == stageSend && x.up != nil && x.up.out.empty() && x.sent == len(x.buf):
+	case x.stage == stageSend && x.takesBody():
 		x.badRequestBody(&failures[slowBody])
 	default:
 		x.attemptFailed(health.Slow, &failures[responseTimeout], "")

@@ -22,7 +22,7 @@ func (x *Exchange) upstreamReadable() {
 			return
 		}
 		if x.splice != nil {
-			x.splice.run(x)
+			x.spliceResponse()
 			return
 		}
 		data, ok := u.read()
@@ -248,7 +248,9 @@ func (x *Exchange) relay(head, data []byte) {
 		x.responseDone(len(data) == 0)
 		return
 	}
-	x.maybeSplice()
+	if x.respMode == bodyLength && x.respLeft >= spliceMin {
+		x.splice = x.core.newSplicer()
+	}
 }
 
 // put sends bytes to the client. False: the client is gone, and with it the Exchange.
@@ -298,9 +300,9 @@ func (x *Exchange) upstreamBroke(detail string) {
 func (x *Exchange) upstreamExpired() {
 	f := &failures[responseTimeout]
 	switch {
-	case x.stage == stageRespond && !x.client.out.empty():
-		x.fail(&failures[clientStalled], "")
-		return
+	case x.stage == stageRespond && x.clientBusy():
+		x.up.SetDeadline(x.core.loop.Now() + int64(x.state.opts.ResponseBodyTimeout))
+		return // it is the client's turn, and the client has a deadline of its own
 	case x.stage == stageRespond:
 		f = &failures[responseStalled]
 	case x.stage == stageTunnel:

@@ -22,10 +22,7 @@ func (x *Exchange) attemptFailed(o health.Outcome, f *failure, detail string) {
 	u := x.up
 	reused := u != nil && u.served > 0
 	x.dropUpstream()
-	if x.splice != nil {
-		x.splice.free(x.core)
-		x.splice = nil
-	}
+	x.dropPipes()
 	x.failed, x.detail = f, detail
 	switch {
 	case x.stage >= stageRespond:

@@ -9,13 +9,10 @@ import (
 // clean says that nothing came behind it.
 func (x *Exchange) responseDone(clean bool) {
 	k, u := x.core, x.up
-	if x.splice != nil {
-		x.splice.free(k)
-		x.splice = nil
-	}
 	// A connection serves again only when the request was sent to its end, the
 	// response read to its end, and nothing is left over.
-	whole := x.reqDone && x.sent == len(x.buf) && u.out.empty()
+	whole := x.reqDone && x.sent == len(x.buf) && u.out.empty() && !x.reqSplice.holds()
+	x.dropPipes()
 	x.up = nil
 	u.x = nil
 	if clean && whole && x.reusable && !u.ended && u.in == nil {
@@ -59,10 +56,7 @@ func (x *Exchange) end() {
 		k.loop.Put(x.buf)
 		x.buf = nil
 	}
-	if x.splice != nil {
-		x.splice.free(k)
-		x.splice = nil
-	}
+	x.dropPipes()
 	x.client.x = nil
 	k.loop.Defer(x)
 }

@@ -1,71 +1,121 @@
 package proxy
 
-import (
-	"arzur.net/lb/health"
-	"arzur.net/lb/proxy/loop"
-)
+import "arzur.net/lb/proxy/loop"
 
-// spliceMin is the body length from which moving it through a pipe inside the
-// kernel is cheaper than reading and writing it.
+// Long cleartext bodies of known length go through splice(2): from socket to
+// pipe to socket, without being copied into this process.
+
+// spliceMin is the rest of a body from which that is cheaper than read and write.
 const spliceMin = 256 << 10
 
-// spliceChunk is how much one splice(2) is asked to move.
+// spliceChunk is how much one call is asked to move, the size of the pipe.
 const spliceChunk = 256 << 10
+
+// maxPipes bounds how many idle pipes a Loop keeps: each costs two descriptors.
+const maxPipes = 16
 
 // pipe is a kernel buffer for splice(2).
 type pipe struct{ r, w int }
 
-// splicer moves the rest of a long cleartext response body.
+// splicer moves one direction of an Exchange. A nil splicer holds nothing.
 type splicer struct {
 	pipe
 	held int // bytes in the pipe
 }
 
-// maybeSplice switches to splicing when much of the body is still to come.
-func (x *Exchange) maybeSplice() {
-	k := x.core
-	if x.respMode != bodyLength || x.respLeft < spliceMin || x.splice != nil || k.noSplice {
-		return
-	}
-	s := &splicer{}
+// newSplicer is nil where there is no splice(2) or no descriptor to spare; the
+// body is read and written then.
+func (k *core) newSplicer() *splicer {
 	if n := len(k.pipes); n > 0 {
-		s.pipe = k.pipes[n-1]
+		p := k.pipes[n-1]
 		k.pipes = k.pipes[:n-1]
-	} else {
-		r, w, err := k.sys.Pipe()
+		return &splicer{pipe: p}
+	}
+	if k.noSplice {
+		return nil
+	}
+	r, w, err := k.sys.Pipe()
+	if err != nil {
+		k.noSplice = true
+		return nil
+	}
+	return &splicer{pipe: pipe{r, w}}
+}
+
+func (s *splicer) holds() bool { return s != nil && s.held > 0 }
+
+// move brings up to limit bytes from one socket towards the other, in through an
+// empty pipe or out of a filled one. full says which side has to be waited for
+// on loop.ErrAgain: the writer (true) or the reader.
+func (s *splicer) move(sys loop.System, from, to, limit int) (n int, full bool, err error) {
+	if s.held == 0 {
+		in, err := sys.Splice(from, s.w, min(limit, spliceChunk))
+		if err != nil || in == 0 {
+			return 0, false, err
+		}
+		s.held, n = in, in
+	}
+	for s.held > 0 {
+		out, err := sys.Splice(s.r, to, s.held)
 		if err != nil {
-			k.noSplice = true
+			return n, true, err
+		}
+		s.held -= out
+	}
+	return n, false, nil
+}
+
+// dropPipes gives the pipes of an Exchange back, or closes one with a remainder.
+func (x *Exchange) dropPipes() {
+	k := x.core
+	for _, s := range [...]*splicer{x.splice, x.reqSplice} {
+		switch {
+		case s == nil:
+		case s.held == 0 && len(k.pipes) < maxPipes:
+			k.pipes = append(k.pipes, s.pipe)
+		default:
+			k.sys.Close(s.r)
+			k.sys.Close(s.w)
+		}
+	}
+	x.splice, x.reqSplice = nil, nil
+}
+
+// clientBusy says whether the client has yet to take what was read for it.
+func (x *Exchange) clientBusy() bool { return !x.client.out.empty() || x.splice.holds() }
+
+// spliceResponse moves response body until one side is dry or full, or its turn is over.
+func (x *Exchange) spliceResponse() {
+	k, c, u := x.core, x.client, x.up
+	for range readsPerEvent {
+		if x.respLeft == 0 && !x.splice.holds() {
+			x.responseDone(true)
 			return
 		}
-		s.pipe = pipe{r, w}
-	}
-	x.splice = s
-}
-
-// free gives the pipe back, or closes it when something is left in it.
-func (s *splicer) free(k *core) {
-	if s.held == 0 && len(k.pipes) < 16 {
-		k.pipes = append(k.pipes, s.pipe)
-		return
-	}
-	k.sys.Close(s.r)
-	k.sys.Close(s.w)
-}
-
-// run moves bytes until one side is dry or full, or its turn is over.
-func (s *splicer) run(x *Exchange) {
-	k, u := x.core, x.up
-	for range readsPerEvent {
-		if s.held == 0 {
-			if x.respLeft == 0 {
-				x.responseDone(true)
-				return
-			}
-			if !u.canRead || !s.fill(x) {
-				return
-			}
+		if !u.canRead && !x.splice.holds() {
+			return
 		}
-		if !s.empty(x) {
+		began := x.splice.held == 0
+		n, full, err := x.splice.move(k.sys, u.FD(), c.FD(), int(min(x.respLeft, spliceChunk)))
+		x.respLeft -= int64(n)
+		x.respBytes += int64(n)
+		k.stats.bytesOut.add(n)
+		switch {
+		case err == loop.ErrAgain && full:
+			c.SetDeadline(k.loop.Now() + int64(x.state.opts.WriteTimeout))
+			return
+		case err == loop.ErrAgain:
+			u.canRead = false
+			return
+		case err != nil && full:
+			c.gone()
+			return
+		case err != nil:
+			x.upstreamBroke(reason("splice", err))
+			return
+		case n == 0 && began:
+			u.canRead, u.ended = false, true
+			x.upstreamEnded()
 			return
 		}
 		x.refreshBody()
@@ -73,44 +123,59 @@ func (s *splicer) run(x *Exchange) {
 	k.loop.Again(&u.Conn, loop.Readable)
 }
 
-// fill moves bytes from the Backend into the pipe. False: there are none now.
-func (s *splicer) fill(x *Exchange) bool {
-	u := x.up
-	n, err := x.core.sys.Splice(u.FD(), s.w, int(min(x.respLeft, spliceChunk)))
-	switch {
-	case err == loop.ErrAgain:
-		u.canRead = false
-		return false
-	case err != nil:
-		x.upstreamBroke(reason("splice", err))
-		return false
-	case n == 0:
-		u.ended = true
-		x.upstreamEnded()
-		return false
+// spliceRequest moves request body if it is long enough. False: it is not.
+func (x *Exchange) spliceRequest() bool {
+	if x.reqSplice == nil {
+		if x.reqMode != bodyLength || x.reqLeft < spliceMin {
+			return false
+		}
+		if x.reqSplice = x.core.newSplicer(); x.reqSplice == nil {
+			return false
+		}
+		x.replay = false
 	}
-	s.held += n
-	x.respLeft -= int64(n)
-	x.respBytes += int64(n)
+	if x.pumpRequest() {
+		x.requestMoved()
+	}
 	return true
 }
 
-// empty moves what the pipe holds to the client. False: the client is full or gone.
-func (s *splicer) empty(x *Exchange) bool {
-	c, k := x.client, x.core
-	for s.held > 0 {
-		n, err := k.sys.Splice(s.r, c.FD(), s.held)
-		if err == loop.ErrAgain {
-			c.SetDeadline(k.loop.Now() + int64(x.state.opts.WriteTimeout))
-			return false
+// pumpRequest moves request body while both sides go along. True: the pipe is
+// empty, and the client is dry or the body is done.
+func (x *Exchange) pumpRequest() bool {
+	k, c, u := x.core, x.client, x.up
+	for range readsPerEvent {
+		if x.reqLeft == 0 && !x.reqSplice.holds() {
+			x.reqDone = true
+			return true
 		}
-		if err != nil {
-			x.settleBackend(health.Unjudged)
+		if !c.canRead && !x.reqSplice.holds() {
+			return true
+		}
+		began := x.reqSplice.held == 0
+		n, full, err := x.reqSplice.move(k.sys, c.FD(), u.FD(), int(min(x.reqLeft, spliceChunk)))
+		x.reqLeft -= int64(n)
+		x.reqBytes += int64(n)
+		k.stats.bytesIn.add(n)
+		switch {
+		case err == loop.ErrAgain && full:
+			x.deadline(int64(x.state.opts.WriteTimeout))
+			return false
+		case err == loop.ErrAgain:
+			c.canRead = false
+			return true
+		case err != nil && full:
+			x.upstreamBroke(reason("splice", err))
+			return false
+		case err != nil:
 			c.gone()
 			return false
+		case n == 0 && began:
+			c.canRead, c.peerClosed = false, true
+			c.ended()
+			return false
 		}
-		s.held -= n
-		k.stats.bytesOut.add(n)
 	}
-	return true
+	k.loop.Again(&c.Conn, loop.Readable)
+	return false
 }
