@@ -255,8 +255,8 @@ func (c *compiler) build() {
 func (c *compiler) buildPort(l Listen, drafts []*draft) {
 	slices.SortFunc(drafts, orderOf(drafts))
 	x := newIndex()
-	open := x // the rules without a condition, for the reachability check
-	if slices.ContainsFunc(drafts, func(d *draft) bool { return d.cond != nil }) {
+	open := x // the rules that can cover others
+	if slices.ContainsFunc(drafts, func(d *draft) bool { return !d.open() }) {
 		open = newIndex()
 	}
 	for rank, d := range drafts {
@@ -271,7 +271,7 @@ func (c *compiler) buildPort(l Listen, drafts []*draft) {
 			})
 		}
 		x.add(rank, e)
-		if open != x && d.cond == nil {
+		if open != x && d.open() {
 			open.add(rank, e)
 		}
 		c.table.entries = append(c.table.entries, e)

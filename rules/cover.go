@@ -1,7 +1,16 @@
 package rules
 
+import "slices"
+
+// open says whether m takes all requests to its hosts and paths, so that it
+// can cover other rules.
+func (m *match) open() bool {
+	isRegexp := func(a alternative) bool { return a.path.kind == pathMatches }
+	return m.cond == nil && !slices.ContainsFunc(m.alternatives, isRegexp)
+}
+
 // cover finds an Entry of x that takes everything a takes. x must hold only
-// Entries without a condition. Like Lookup it follows host and path, so that checking
+// open Entries. Like Lookup it follows host and path, so that checking
 // every rule of a port against all rules before it stays near-linear.
 func (x *index) cover(a *alternative) *Entry {
 	c := coverSearch{a: a}

@@ -45,14 +45,14 @@ func (n *node) String() string {
 // anybody writes, and far from the end of the stack.
 const deepest = 100
 
-// parser reads Traefik 3's matcher language:
+// exprParser reads Traefik 3's matcher language:
 //
 //	expr  = and { "||" and }
 //	and   = unary { "&&" unary }
 //	unary = { "!" } ( "(" expr ")" | Name "(" [ string { "," string } ] ")" )
 //
 // A string is in backquotes, or in double quotes with Go's escapes.
-type parser struct {
+type exprParser struct {
 	text  string
 	at    int
 	depth int
@@ -83,7 +83,10 @@ func inRule(text string, err error) error {
 // parseExpr parses text, in which the known matchers may stand. Their names may be
 // written as given, in lower case, in upper case, or with only the first letter in upper case.
 func parseExpr(text string, known []string) (*node, error) {
-	p := &parser{text: text, known: known}
+	if at := strings.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || r == 0 }); at >= 0 {
+		return nil, failAt(at, "a character that is not valid UTF-8, or NUL")
+	}
+	p := &exprParser{text: text, known: known}
 	n, err := p.or()
 	if err == nil && p.next() != 0 {
 		err = failAt(p.at, "%s after the end of the expression; want && or ||", p.found())
@@ -95,7 +98,7 @@ func parseExpr(text string, known []string) (*node, error) {
 }
 
 // next skips blanks and returns the byte there, 0 at the end.
-func (p *parser) next() byte {
+func (p *exprParser) next() byte {
 	p.at += len(p.text[p.at:]) - len(strings.TrimLeft(p.text[p.at:], " \t\r\n"))
 	if p.at == len(p.text) {
 		return 0
@@ -104,7 +107,7 @@ func (p *parser) next() byte {
 }
 
 // found names what stands at the current offset.
-func (p *parser) found() string {
+func (p *exprParser) found() string {
 	if p.next() == 0 {
 		return "nothing"
 	}
@@ -115,7 +118,7 @@ func (p *parser) found() string {
 	return strconv.Quote(p.text[p.at : p.at+size])
 }
 
-func (p *parser) operator(op string) bool {
+func (p *exprParser) operator(op string) bool {
 	if p.next() == 0 || !strings.HasPrefix(p.text[p.at:], op) {
 		return false
 	}
@@ -123,11 +126,11 @@ func (p *parser) operator(op string) bool {
 	return true
 }
 
-func (p *parser) or() (*node, error)  { return p.chain("||", p.and) }
-func (p *parser) and() (*node, error) { return p.chain("&&", p.unary) }
+func (p *exprParser) or() (*node, error)  { return p.chain("||", p.and) }
+func (p *exprParser) and() (*node, error) { return p.chain("&&", p.unary) }
 
 // chain parses operands of one binary operator, which binds to the left.
-func (p *parser) chain(op string, operand func() (*node, error)) (*node, error) {
+func (p *exprParser) chain(op string, operand func() (*node, error)) (*node, error) {
 	left, err := operand()
 	for err == nil {
 		p.next()
@@ -142,7 +145,7 @@ func (p *parser) chain(op string, operand func() (*node, error)) (*node, error) 
 	return left, err
 }
 
-func (p *parser) unary() (*node, error) {
+func (p *exprParser) unary() (*node, error) {
 	if p.depth++; p.depth > deepest {
 		return nil, failAt(p.at, "more than %d nested parentheses and negations", deepest)
 	}
@@ -162,7 +165,7 @@ func (p *parser) unary() (*node, error) {
 	return p.call()
 }
 
-func (p *parser) call() (*node, error) {
+func (p *exprParser) call() (*node, error) {
 	if p.next() == 0 {
 		return nil, failAt(p.at, "the expression ends where a matcher should be, such as Host(`example.com`)")
 	}
@@ -196,7 +199,7 @@ func (p *parser) call() (*node, error) {
 	}
 }
 
-func (p *parser) peekName() string {
+func (p *exprParser) peekName() string {
 	rest := p.text[p.at:]
 	end := strings.IndexFunc(rest, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	if end < 0 {
@@ -206,7 +209,7 @@ func (p *parser) peekName() string {
 }
 
 // lookup is the known name that was written, "" for none.
-func (p *parser) lookup(written string) string {
+func (p *exprParser) lookup(written string) string {
 	for _, name := range p.known {
 		lower := strings.ToLower(name)
 		switch written {
@@ -217,7 +220,7 @@ func (p *parser) lookup(written string) string {
 	return ""
 }
 
-func (p *parser) string() (arg, error) {
+func (p *exprParser) string() (arg, error) {
 	p.next()
 	a := arg{at: p.at}
 	if p.next() == '\'' {

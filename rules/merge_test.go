@@ -45,7 +45,7 @@ func TestMerge_ServersWithWeightsAndBackups(t *testing.T) {
 		Services: []Service{a, b},
 	}, NoBackends{})
 	require.Empty(t, problems)
-	require.Equal(t, "*:80  a  -> a: 10.0.0.1:80 weight 2 10.0.0.2:80 weight 1 10.0.0.3:80 weight 1 backup 10.0.1.1:80 weight 6\n", table.String())
+	require.Equal(t, "*:80  a  -> a: 10.0.0.1:80 weight 2 10.0.0.2:80 weight 1 10.0.0.3:80 backup 10.0.1.1:80 weight 6\n", table.String())
 }
 
 func TestMerge_ManyOddWeightsDoNotOverflow(t *testing.T) {

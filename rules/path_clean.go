@@ -45,13 +45,17 @@ func routingPath(dst, path []byte) []byte {
 }
 
 // decode appends path to dst with those escapes decoded whose byte is plain,
-// and the others in upper case. A broken escape stays as it is.
+// and the others in upper case. A "%" that begins no escape becomes "%25": left
+// alone, it would make a new escape of what is decoded behind it.
 func decode(dst, path []byte, plain func(byte) bool) []byte {
 	for i := 0; i < len(path); i++ {
 		c, ok := unescape(path[i:])
 		switch {
-		case !ok:
+		case path[i] != '%':
 			dst = append(dst, path[i])
+			continue
+		case !ok:
+			dst = append(dst, "%25"...)
 			continue
 		case plain(c):
 			dst = append(dst, c)

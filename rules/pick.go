@@ -103,7 +103,9 @@ func (p *Pool) Pick(now int64, tried []*health.Backend) (*Target, Result) {
 	}
 	target, result := t.claim(first, now, tried)
 	if result == NoneUsable && t.standing == usable && len(tried) > 0 {
-		return p.claimBackup(now, tried)
+		// The primaries are not known to be down, but this Exchange has seen enough of them.
+		withBackups := turn{standing: usableBackup, in: p.Targets}
+		return withBackups.claim(0, now, tried)
 	}
 	return target, result
 }
@@ -113,7 +115,7 @@ func (t *turn) claim(first int, now int64, tried []*health.Backend) (*Target, Re
 	result := NoneUsable
 	for i := range t.in {
 		c := t.in[(first+i)%len(t.in)]
-		if slices.Contains(tried, c.Backend) || c.standing(now) > t.standing {
+		if c.Weight == 0 || c.standing(now) > t.standing || slices.Contains(tried, c.Backend) {
 			continue
 		}
 		if c.Backend.TryBegin(c.MaxConnections) {
@@ -124,34 +126,35 @@ func (t *turn) claim(first int, now int64, tried []*health.Backend) (*Target, Re
 	return nil, result
 }
 
-// claimBackup is for a retry after every primary has been tried: they are not
-// known to be down yet, but this Exchange has seen enough.
-func (p *Pool) claimBackup(now int64, tried []*health.Backend) (*Target, Result) {
-	backups := turn{standing: usableBackup}
-	for _, t := range p.Targets {
-		if t.Backup && t.Weight > 0 {
-			backups.in = append(backups.in, t)
-		}
-	}
-	return backups.claim(0, now, tried)
-}
-
 // current is the turn in use, renewed when somebody came back.
 func (p *Pool) current(now int64) *turn {
 	t := p.turn.Load()
 	if t == nil {
 		return p.renew(nil, now, nil)
 	}
-	for _, w := range t.watch {
-		if w.standing(now) <= t.standing {
-			var next *Target
-			if len(t.in) > 0 {
-				next = t.in[t.picker.Turn(false)]
-			}
-			return p.renew(t, now, next)
+	if !t.over(now) {
+		return t
+	}
+	return p.renew(t, now, t.in[t.picker.Turn(false)])
+}
+
+// over says whether somebody came back: then those who take part are not the
+// best any more. That somebody left shows when it is chosen.
+func (t *turn) over(now int64) bool {
+	for _, c := range t.watch {
+		if c.standing(now) <= t.standing {
+			return true
 		}
 	}
-	return t
+	if t.standing <= usableBackup {
+		return false
+	}
+	for _, c := range t.in {
+		if c.standing(now) < t.standing {
+			return true
+		}
+	}
+	return false
 }
 
 // renew replaces old by a turn among those who are of the best standing now.

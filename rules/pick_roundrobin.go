@@ -27,7 +27,9 @@ func newRoundRobin(targets []*Target, first int) Picker {
 	if !equalWeights(targets) {
 		r.sequence = smooth(reduce(targets))
 		r.n = uint64(len(r.sequence))
-		start = slices.Index(r.sequence, int32(first))
+		if first > 0 {
+			start = slices.Index(r.sequence, int32(first))
+		}
 	}
 	r.cursor.Store(uint64(start))
 	return r

@@ -111,10 +111,9 @@ func (e *Entry) target() string {
 	if len(e.Pool.Targets) == 0 {
 		b.WriteString(" no server")
 	}
-	uneven := slices.ContainsFunc(e.Pool.Targets, func(t *Target) bool { return t.Weight != e.Pool.Targets[0].Weight })
 	for _, t := range e.Pool.Targets {
 		b.WriteString(" " + t.Backend.Addr.String())
-		if uneven || t.Weight == 0 {
+		if e.Pool.uneven(t) {
 			fmt.Fprintf(&b, " weight %d", t.Weight)
 		}
 		if t.Backup {
@@ -122,6 +121,11 @@ func (e *Entry) target() string {
 		}
 	}
 	return b.String()
+}
+
+// uneven says whether t's weight is worth a word.
+func (p *Pool) uneven(t *Target) bool {
+	return t.Weight == 0 || slices.ContainsFunc(p.Targets, func(o *Target) bool { return o.Backup == t.Backup && o.Weight != t.Weight })
 }
 
 // String is the redirect in words: "redirect 301 https://{host}{path}".

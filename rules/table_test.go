@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,16 +23,24 @@ func service(name string, servers ...string) Service {
 }
 
 func TestTable_String(t *testing.T) {
+	blog, shop := service("blog", "10.42.27.235", "10.42.170.222", "10.42.229.184"), service("shop", "[2001:db8::1]:8080", "10.0.0.9")
+	shop.Instances[1].Backup = true
 	table, problems := Compile(Input{
 		Rules: []Rule{
 			{Port: 80, Service: "blog"},
 			{Port: 80, Hostname: "arzur.net", Service: "blog", TargetPort: 8080},
-			{Port: 80, Expr: "Host(`arzur.net`) && Method(`POST`)", Service: "blog", TargetPort: 8080},
+			{Port: 80, Hostname: "arzur.net", Path: "/shop", Service: "shop"},
+			{Port: 80, Hostname: "arzur.net", Path: "/health", PathMatch: PathExact, Service: "blog", TargetPort: 8080},
+			{Port: 80, Expr: "Host(`arzur.net`) && Method(`POST`)", Service: "blog"},
+			{Port: 80, Expr: "Host(`arzur.net`) && Method(`POST`)", Service: "shop", Weight: new(3)},
+			{Port: 80, Hostname: "*.arzur.net", Redirect: &Redirect{Host: "arzur.net", Code: 301}},
+			{Port: 80, Path: `\.php$`, PathMatch: PathRegexp, Priority: 5, Service: "none", BackendName: "php"},
+			{Port: 8443, Address: netip.MustParseAddr("::1"), Path: "/x", PathMatch: PathRaw, Service: "blog"},
 		},
-		Services: []Service{service("blog", "10.42.27.235", "10.42.170.222")},
+		Services: []Service{blog, shop, service("none")},
 	}, NoBackends{})
 	require.Empty(t, problems)
-	require.Equal(t, "*:80  Host(`arzur.net`) && Method(`POST`)  -> blog: 10.42.27.235:8080 10.42.170.222:8080\n"+
-		"*:80  arzur.net                            -> blog: 10.42.27.235:8080 10.42.170.222:8080\n"+
-		"*:80  *                                    -> blog: 10.42.27.235:80 10.42.170.222:80\n", table.String())
+	golden, err := os.ReadFile("testdata/table.golden")
+	require.NoError(t, err)
+	require.Equal(t, string(golden), table.String())
 }
