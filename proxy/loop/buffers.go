@@ -24,8 +24,12 @@ func (l *Loop) In() []byte { return l.in }
 // Nothing that points into it survives the event.
 func (l *Loop) Out() []byte { return l.out }
 
+// Lent is how many buffers Get has handed out that were not Put back.
+func (l *Loop) Lent() int { return l.lent }
+
 // Get returns an empty buffer with room for at least n bytes.
 func (l *Loop) Get(n int) []byte {
+	l.lent++
 	for i := range classes {
 		if n > classes[i].size {
 			continue
@@ -45,6 +49,7 @@ func (l *Loop) Get(n int) []byte {
 // Put takes back what Get returned, once, and from its first byte on; a buffer
 // of another capacity is left to the garbage collector.
 func (l *Loop) Put(b []byte) {
+	l.lent--
 	for i := range classes {
 		if cap(b) == classes[i].size && len(l.free[i]) < classes[i].keep {
 			l.free[i] = append(l.free[i], b[:0])

@@ -1,5 +1,10 @@
 // Package loop is an event loop: one thread, the sockets it watches, their
 // deadlines and the buffers they share. It knows no HTTP.
+//
+// A Loop runs in rounds: it waits for events, reads the clock once, and calls the
+// Handlers whose sockets have something to say. All that belongs to a Loop is used
+// by its goroutine alone, without locks. The operating system is behind System, of
+// which Real is the true one and Sim one made of memory, for tests.
 package loop
 
 import (
@@ -16,8 +21,8 @@ const batch = 512
 // others.
 type Loop struct {
 	// OnPanic is told of a panic in a Handler, a post, a timer or a Release,
-	// with its stack. The Conn involved is reset and the Loop goes on. Set it
-	// before Run; without it panics are not contained.
+	// with its stack. The connection involved is reset and the Loop goes on. Set
+	// it before Run; without it panics are not contained.
 	OnPanic func(v any, stack []byte)
 
 	sys   System
@@ -46,6 +51,7 @@ type Loop struct {
 
 	in, out []byte
 	free    [len(classes)][][]byte
+	lent    int
 }
 
 // attachment is whom the running call was made for.
@@ -208,7 +214,8 @@ func (l *Loop) contain() {
 	stack := debug.Stack()
 	a := l.current
 	l.current = attachment{}
-	if a.conn != nil && a.conn.gen == a.gen {
+	// A listener stays: one bad connection must not close the port.
+	if a.conn != nil && a.conn.gen == a.gen && !a.conn.listener {
 		l.Reset(a.conn)
 	}
 	l.OnPanic(v, stack)
