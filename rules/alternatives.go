@@ -18,7 +18,7 @@ func alternatives(c condition) (all []alternative, exact bool) {
 	case either:
 		a, exactA := alternatives(c.a)
 		b, exactB := alternatives(c.b)
-		return append(a[:len(a):len(a)], b...), exactA && exactB
+		return append(a, b...), exactA && exactB
 	case both:
 		a, exactA := alternatives(c.a)
 		b, exactB := alternatives(c.b)

@@ -22,6 +22,21 @@ func (s *Service) check() error {
 			return fmt.Errorf("health_check: %w", err)
 		}
 	}
+	for _, limit := range []struct {
+		key   string
+		value int64
+	}{
+		{"max_connections", int64(s.MaxConnections)},
+		{"queue_length", int64(s.QueueLength)},
+		{"queue_timeout", int64(s.QueueTimeout)},
+		{"connect_timeout", int64(s.ConnectTimeout)},
+		{"response_timeout", int64(s.ResponseTimeout)},
+		{"retries", int64(valueOf(s.Retries, 0))},
+	} {
+		if limit.value < 0 {
+			return fmt.Errorf("%s: it is negative; want 0 or more", limit.key)
+		}
+	}
 	for _, inst := range s.Instances {
 		if w := weightOf(inst.Weight); w < 0 || w > mostWeight {
 			return fmt.Errorf("server %q: weight: %d is out of range; want 0 to %d", inst.Host, w, mostWeight)
@@ -42,10 +57,11 @@ func (r *Rule) checkEdits() error {
 			return fmt.Errorf("%s: %q may not stand in a request; percent-encode it", p.key, p.path)
 		}
 	}
-	if err := r.RequestHeaders.Validate(); err != nil {
+	// A request has exactly one Host, and a response none.
+	if err := r.RequestHeaders.check(true); err != nil {
 		return fmt.Errorf("request_headers: %w", err)
 	}
-	if err := r.ResponseHeaders.Validate(); err != nil {
+	if err := r.ResponseHeaders.check(false); err != nil {
 		return fmt.Errorf("response_headers: %w", err)
 	}
 	return nil
@@ -92,25 +108,35 @@ var ours = []string{
 	"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// Validate says what in the edit cannot be done.
-func (e *HeaderEdit) Validate() error {
-	for _, f := range slices.Concat(e.Set, e.Add) {
-		if err := checkFieldName(f.Name); err != nil {
+func (e *HeaderEdit) check(setsHost bool) error {
+	for _, f := range e.Set {
+		if err := f.check(setsHost); err != nil {
 			return err
 		}
-		if strings.ContainsAny(f.Value, "\r\n\x00") {
-			return fmt.Errorf("%s: value %q has a line break or NUL in it", f.Name, f.Value)
+	}
+	for _, f := range e.Add {
+		if err := f.check(false); err != nil {
+			return err
 		}
 	}
 	for _, name := range e.Remove {
-		if err := checkFieldName(name); err != nil {
+		if err := checkFieldName(name, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkFieldName(name string) error {
+func (f *HeaderField) check(host bool) error {
+	for i := range len(f.Value) {
+		if c := f.Value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return fmt.Errorf("%s: the value %q holds a control character; a field is one line", f.Name, f.Value)
+		}
+	}
+	return checkFieldName(f.Name, host)
+}
+
+func checkFieldName(name string, host bool) error {
 	if name == "" {
 		return errors.New("a field without a name")
 	}
@@ -118,6 +144,9 @@ func checkFieldName(name string) error {
 		if c := name[i]; !isFieldByte(c) {
 			return fmt.Errorf("%q is no field name: %q may not stand in it", name, c)
 		}
+	}
+	if strings.EqualFold(name, "Host") && !host {
+		return errors.New("host can only be set, and only in request_headers")
 	}
 	for _, o := range ours {
 		if strings.EqualFold(name, o) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -57,6 +58,7 @@ type compiler struct {
 	table    *Table
 	problems []Problem
 	services map[string]*announced
+	names    []string         // of the services, sorted, once somebody asks
 	unknown  map[string]error // by name, so that near misses are looked for once
 	drafts   map[draftKey]*draft
 	ports    map[Listen][]*draft // in declaration order
@@ -214,12 +216,10 @@ func (c *compiler) unknownService(name string) error {
 	if err := c.unknown[name]; err != nil {
 		return err
 	}
-	known := make([]string, 0, len(c.services))
-	for n := range c.services {
-		known = append(known, n)
+	if c.names == nil {
+		c.names = slices.Sorted(maps.Keys(c.services))
 	}
-	slices.Sort(known)
-	text := fmt.Sprintf("service: unknown service %q", name)
+	known, text := c.names, fmt.Sprintf("service: unknown service %q", name)
 	// Looking for near misses of a thousand names among a thousand takes a second.
 	if len(c.unknown) < 100 {
 		if near := NearMisses(name, known); len(near) > 0 {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -53,8 +54,10 @@ func TestCompile_RejectsRules(t *testing.T) {
 	f(Rule{Port: 80, Redirect: &Redirect{Path: "/\r\nSet-Cookie: x"}}, `redirect: path: "/\r\nSet-Cookie: x" may not stand in a Location; percent-encode it`)
 	f(Rule{Port: 80, Redirect: &Redirect{Host: "*.b"}}, `redirect: host: "*.b" is not the name of a host`)
 	f(Rule{Port: 80, Service: "blog", RequestHeaders: HeaderEdit{Set: []HeaderField{{"X A", "1"}}}}, `request_headers: "X A" is no field name: ' ' may not stand in it`)
-	f(Rule{Port: 80, Service: "blog", RequestHeaders: HeaderEdit{Add: []HeaderField{{"X-A", "1\nX-B: 2"}}}}, `request_headers: X-A: value "1\nX-B: 2" has a line break or NUL in it`)
+	f(Rule{Port: 80, Service: "blog", RequestHeaders: HeaderEdit{Add: []HeaderField{{"X-A", "1\nX-B: 2"}}}}, `request_headers: X-A: the value "1\nX-B: 2" holds a control character; a field is one line`)
 	f(Rule{Port: 80, Service: "blog", ResponseHeaders: HeaderEdit{Remove: []string{"content-length"}}}, "response_headers: Content-Length is set by lb itself and cannot be edited")
+	f(Rule{Port: 80, Service: "blog", RequestHeaders: HeaderEdit{Add: []HeaderField{{"host", "a"}}}}, "request_headers: host can only be set, and only in request_headers")
+	f(Rule{Port: 80, Service: "blog", ResponseHeaders: HeaderEdit{Set: []HeaderField{{"Host", "a"}}}}, "response_headers: host can only be set, and only in request_headers")
 	f(Rule{Port: 80, Service: "blog", ResponseHeaders: HeaderEdit{Remove: []string{""}}}, "response_headers: a field without a name")
 }
 
@@ -71,7 +74,33 @@ func TestCompile_RejectsServices(t *testing.T) {
 	}
 	f(Service{Balance: "best"}, `balance: unknown policy "best"; want round-robin`)
 	f(Service{Instances: []Instance{{Host: "a", Weight: new(-1)}}}, `server "a": weight: -1 is out of range; want 0 to 256`)
+	f(Service{Retries: new(-1)}, "retries: it is negative; want 0 or more")
+	f(Service{ConnectTimeout: -1}, "connect_timeout: it is negative; want 0 or more")
 	f(Service{Check: &health.Check{ExpectStatus: "abc"}}, "health_check: "+(&health.Check{ExpectStatus: "abc"}).Validate().Error())
+}
+
+func TestCompile_ListsAFewOfManyServices(t *testing.T) {
+	in := Input{Rules: []Rule{{Port: 80, Service: "x", Name: "r"}}}
+	for i := range 12 {
+		in.Services = append(in.Services, service(fmt.Sprintf("service-%02d", i)))
+	}
+	_, problems := Compile(in, NoBackends{})
+	require.Equal(t, `service: unknown service "x"; known are service-00, service-01, service-02, service-03, service-04, `+
+		`service-05, service-06, service-07, service-08, service-09 and 2 more`, problems[0].Reason)
+	_, problems = Compile(Input{Rules: in.Rules}, NoBackends{})
+	require.Equal(t, []Problem{{Rule: "r", Reason: `service: unknown service "x"; there are no services`, Fatal: true}}, problems)
+}
+
+func TestCompile_EditsThatAreFine(t *testing.T) {
+	_, problems := compile(
+		Rule{
+			Port: 80, Service: "blog", StripPrefix: "/a", AddPrefix: "/b%20c",
+			RequestHeaders:  HeaderEdit{Set: []HeaderField{{"host", "a"}, {"X-Empty", ""}}, Remove: []string{"Cookie"}},
+			ResponseHeaders: HeaderEdit{Add: []HeaderField{{"X-Tab", "a\tb ü"}}},
+		},
+		Rule{Port: 80, Hostname: "a", Redirect: &Redirect{Scheme: "https", Host: "www.a", Port: 8443, Path: "/x?y=1", Code: 308}},
+	)
+	require.Empty(t, problems)
 }
 
 func TestCompile_ServiceAnnouncedTwice(t *testing.T) {

@@ -28,17 +28,32 @@ type arg struct {
 
 // String is the expression in one canonical spelling.
 func (n *node) String() string {
+	var b strings.Builder
+	n.write(&b)
+	return b.String()
+}
+
+func (n *node) write(b *strings.Builder) {
 	switch n.op {
 	case "":
-		quoted := make([]string, 0, len(n.args))
-		for _, a := range n.args {
-			quoted = append(quoted, strconv.Quote(a.value))
+		b.WriteString(n.name + "(")
+		for i, a := range n.args {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(strconv.Quote(a.value))
 		}
-		return n.name + "(" + strings.Join(quoted, ", ") + ")"
+		b.WriteString(")")
 	case "!":
-		return "!" + n.left.String()
+		b.WriteString("!")
+		n.left.write(b)
+	default:
+		b.WriteString("(")
+		n.left.write(b)
+		b.WriteString(" " + n.op + " ")
+		n.right.write(b)
+		b.WriteString(")")
 	}
-	return "(" + n.left.String() + " " + n.op + " " + n.right.String() + ")"
 }
 
 // deepest is how many parentheses and negations may be nested: far beyond what

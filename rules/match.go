@@ -15,6 +15,9 @@ type match struct {
 	alternatives []alternative
 	// cond must hold as well; nil when the alternatives say all there is to say.
 	cond condition
+	// weakest is the least specific alternative. It decides where the match
+	// stands in the order.
+	weakest *alternative
 	// expr is the expression as it was written, "" without one.
 	expr string
 	// key is equal for two matches if and only if they were written as the same match.
@@ -25,11 +28,6 @@ type match struct {
 type alternative struct {
 	host host
 	path path
-}
-
-// covers says whether every request that fits o fits a.
-func (a *alternative) covers(o *alternative) bool {
-	return a.host.covers(o.host) && a.path.covers(&o.path)
 }
 
 func (a *alternative) String() string {
@@ -57,20 +55,24 @@ func (m *match) String() string {
 
 // newMatch compiles the match of a Rule. An error names the key it is about.
 func newMatch(r *Rule) (*match, error) {
-	m := &match{expr: r.Expr}
-	if r.Expr == "" {
-		h, err := parseHost(r.Hostname)
-		if err != nil {
-			return nil, fmt.Errorf("hostname: %w", err)
-		}
-		p, err := parsePath(r.Path, r.PathMatch)
-		if err != nil {
-			return nil, fmt.Errorf("path: %w", err)
-		}
-		m.alternatives = []alternative{{h, p}}
-		m.key = m.alternatives[0].key()
-		return m, nil
+	if r.Expr != "" {
+		return newExprMatch(r)
 	}
+	h, err := parseHost(r.Hostname)
+	if err != nil {
+		return nil, fmt.Errorf("hostname: %w", err)
+	}
+	p, err := parsePath(r.Path, r.PathMatch)
+	if err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	a := alternative{h, p}
+	m := &match{alternatives: []alternative{a}, key: a.key()}
+	m.weakest = &m.alternatives[0]
+	return m, nil
+}
+
+func newExprMatch(r *Rule) (*match, error) {
 	if r.Hostname != "" || r.Path != "" {
 		return nil, errors.New("rule: it stands instead of hostname and path; move them into the rule")
 	}
@@ -82,13 +84,24 @@ func newMatch(r *Rule) (*match, error) {
 	if err != nil {
 		return nil, inRule(r.Expr, err)
 	}
-	exact := false
-	if m.alternatives, exact = alternatives(c); exact {
-		m.key = alternativesKey(m.alternatives)
-		return m, nil
+	all, exact := alternatives(c)
+	m := &match{alternatives: all, weakest: weakest(all), expr: r.Expr}
+	if exact {
+		m.key = alternativesKey(all)
+	} else {
+		m.cond, m.key = c, tree.String()
 	}
-	m.cond, m.key = c, tree.String()
 	return m, nil
+}
+
+func weakest(all []alternative) *alternative {
+	w := &all[0]
+	for i := range all {
+		if compareSpecific(&all[i], w) > 0 {
+			w = &all[i]
+		}
+	}
+	return w
 }
 
 func alternativesKey(all []alternative) string {
@@ -122,7 +135,7 @@ type ranked struct {
 func compareDefault(a, b *ranked) int {
 	return cmp.Or(
 		comparePriority(a.priority, b.priority),
-		compareSpecific(a.weakest(), b.weakest()),
+		compareSpecific(a.weakest, b.weakest),
 		cmp.Compare(len(b.expr), len(a.expr)),
 		cmp.Compare(a.declared, b.declared),
 	)
@@ -138,7 +151,7 @@ func compareDefault(a, b *ranked) int {
 //  5. the longer expression; a rule without one comes last
 //  6. declaration
 func compareRancher(a, b *ranked) int {
-	x, y := a.weakest(), b.weakest()
+	x, y := a.weakest, b.weakest
 	return cmp.Or(
 		compareBool(a.takesAll(), b.takesAll()),
 		comparePriority(a.priority, b.priority),
@@ -201,17 +214,5 @@ func (a *alternative) rancherClass() int {
 }
 
 func (m *match) takesAll() bool {
-	w := m.weakest()
-	return m.cond == nil && w.host.kind == hostAny && w.path.kind == pathAny
-}
-
-// weakest is the least specific alternative.
-func (m *match) weakest() *alternative {
-	w := &m.alternatives[0]
-	for i := range m.alternatives {
-		if a := &m.alternatives[i]; compareSpecific(a, w) > 0 {
-			w = a
-		}
-	}
-	return w
+	return m.cond == nil && m.weakest.host.kind == hostAny && m.weakest.path.kind == pathAny
 }

@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,11 +14,13 @@ import (
 // mostWeight is the highest weight of a rule or an instance, as in Rancher and HAProxy.
 const mostWeight = 256
 
-func weightOf(w *int) int {
-	if w == nil {
-		return 1
+func weightOf(w *int) int { return valueOf(w, 1) }
+
+func valueOf(p *int, standard int) int {
+	if p == nil {
+		return standard
 	}
-	return *w
+	return *p
 }
 
 // share is what one rule brings to the Pool of its match.
@@ -74,7 +77,7 @@ func (p *pools) fill(pool *Pool, shares []share) {
 			pool.Targets = append(pool.Targets, &Target{
 				Backend: b, Service: s.service.Name, Host: inst.Host,
 				Weight: weightOf(inst.Weight) * scale[i][tier], Backup: inst.Backup,
-				MaxConnections: int32(s.service.MaxConnections), Pool: pool, Index: len(pool.Targets),
+				MaxConnections: int32(min(s.service.MaxConnections, math.MaxInt32)), Pool: pool, Index: len(pool.Targets),
 			})
 		}
 	}
