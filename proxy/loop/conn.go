@@ -3,7 +3,8 @@ package loop
 // Handler is what a Conn belongs to. Its methods run in the Loop.
 //
 // A Handler may also have a method Panicked(). It is called after a panic of
-// Ready or Expired was contained; the Conn is closed by then.
+// Ready or Expired was contained; a connection is closed by then, a listener
+// goes on.
 type Handler interface {
 	// Ready says that the socket has something to say. Every condition is
 	// announced once, when it arises: use it up (short Read or Write, or

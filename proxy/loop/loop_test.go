@@ -1,8 +1,11 @@
 package loop
 
 import (
+	"bytes"
+	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,4 +137,39 @@ func TestLoop_EchoesOverRealSockets(t *testing.T) {
 	}()
 	l.Run()
 	require.NoError(t, <-done)
+}
+
+func TestLoop_ServesManyConnectionsAtOnce(t *testing.T) {
+	const clients, size = 200, 100_000
+	l := newReal(t)
+	srv := listenOn(t, l, func(fd int, _ netip.AddrPort) {
+		e := &echo{}
+		if err := l.Attach(&e.conn, fd, e); err != nil {
+			t.Error(err)
+		}
+	})
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			c, err := net.Dial("tcp", srv.addr())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			sent := bytes.Repeat([]byte{byte(i), byte(i >> 8), 'x'}, size/3)
+			go func() { // ends when all is written or c is closed
+				c.Write(sent)
+				c.(*net.TCPConn).CloseWrite()
+			}()
+			if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("client %d: got %d bytes and %v, want the %d it sent", i, len(got), err, len(sent))
+			}
+		})
+	}
+	go func() { // ends with the clients
+		wg.Wait()
+		l.Stop()
+	}()
+	l.Run()
 }

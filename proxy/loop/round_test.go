@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"net/netip"
 	"runtime"
 	"sync"
 	"testing"
@@ -231,6 +232,23 @@ func TestLoop_PanicWhileCleaningUpIsContained(t *testing.T) {
 	require.NoError(t, l.Attach(&w.conn, fd, &w))
 	sim.Run(func() bool { return false }, l)
 	require.Equal(t, said, []any{"bad", "worse"})
+}
+
+func TestLoop_PanicDoesNotCloseTheListener(t *testing.T) {
+	s := NewSim(1)
+	l, srv := simEcho(t, s)
+	serve, panics := srv.serve, 0
+	l.OnPanic = func(any, []byte) { panics++ }
+	srv.serve = func(fd int, _ netip.AddrPort) {
+		s.Close(fd)
+		srv.serve = serve
+		panic("accept")
+	}
+	first := send(s, "one")
+	second := send(s, "two")
+	require.True(t, s.Run(second.Ended, l))
+	require.Equal(t, first.got+second.got, "two")
+	require.Equal(t, panics, 1)
 }
 
 func TestLoop_PanicWithoutOnPanicIsNotContained(t *testing.T) {

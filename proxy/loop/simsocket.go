@@ -50,7 +50,9 @@ func (s *simSocket) mark() {
 // play runs the script of this end.
 func (s *simSocket) play() {
 	s.script.planned = false
-	s.script.Handle(s.script)
+	if s.script.Handle != nil { // it may have closed since
+		s.script.Handle(s.script)
+	}
 }
 
 // state is what poll(2) would say.
