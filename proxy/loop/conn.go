@@ -46,9 +46,9 @@ func (c *Conn) Loop() *Loop { return c.loop }
 func (c *Conn) Attached() bool { return c.gen != 0 }
 
 // SetDeadline replaces the deadline: Expired is called once the Loop's Now has
-// reached at, in nanoseconds, never earlier, and late by at most two ticks
-// (34 ms) or 1/31 of the time until then, whichever is more. 0 clears it.
-// Moving a deadline later costs a comparison. Without effect while not attached.
+// reached at, in nanoseconds, never earlier, and late by at most 34 ms and 1/31
+// of the time until then. 0 clears it. Moving a deadline later costs a
+// comparison. Without effect while not attached.
 func (c *Conn) SetDeadline(at int64) {
 	if c.gen != 0 {
 		c.loop.wheel.set(c, at)

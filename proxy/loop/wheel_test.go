@@ -15,7 +15,7 @@ const (
 )
 
 // slack is how late a deadline may be that was set the given time before it.
-func slack(distance int64) int64 { return max(2*tick, distance/31+tick) }
+func slack(distance int64) int64 { return 2*tick + distance/31 }
 
 // deadline is what a model of the wheel knows of one Conn.
 type deadline struct {
