@@ -33,9 +33,17 @@ type successor struct {
 }
 
 // startSuccessor starts this program anew, from the file that now bears its
-// name, with the same arguments and these listening sockets. admin is that of
-// the admin listener, -1 without one. The sockets stay open here.
-func startSuccessor(sockets []int, admin int) (*successor, error) {
+// name, with the same arguments and these listening sockets, which stay open
+// here. admin is the admin listener's, nil without one.
+func startSuccessor(sockets []int, admin *os.File) (*successor, error) {
+	names := slices.Repeat([]string{"http"}, len(sockets))
+	if admin != nil {
+		fd, err := descriptor(admin)
+		if err != nil {
+			return nil, err
+		}
+		sockets, names = append(sockets, fd), append(names, adminSocket)
+	}
 	path, err := ownPath()
 	if err != nil {
 		return nil, err
@@ -45,11 +53,20 @@ func startSuccessor(sockets []int, admin int) (*successor, error) {
 		return nil, fmt.Errorf("hand-over pipe: %w", err)
 	}
 	defer w.Close()
-	names := slices.Repeat([]string{"http"}, len(sockets))
-	if admin >= 0 {
-		sockets, names = append(sockets, admin), append(names, adminSocket)
+	pid, err := forkSuccessor(path, sockets, names, w)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %q: %w", path, err), r.Close())
 	}
-	// Not os/exec: it would switch the sockets to blocking, here too.
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("process %d: %w", pid, err), r.Close())
+	}
+	return &successor{process, r}, nil
+}
+
+// forkSuccessor does without os/exec, which would switch the sockets to
+// blocking, and with them those of this process.
+func forkSuccessor(path string, sockets []int, names []string, ready *os.File) (pid int, err error) {
 	files := []uintptr{0, 1, 2}
 	for _, fd := range sockets {
 		files = append(files, uintptr(fd))
@@ -60,18 +77,20 @@ func startSuccessor(sockets []int, admin int) (*successor, error) {
 		"LISTEN_FDNAMES="+strings.Join(names, ":"),
 		fmt.Sprintf("%s=%d:%d", handoverVar, os.Getpid(), len(files)),
 	)
-	files = append(files, w.Fd())
-	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
-	if err != nil {
-		r.Close()
-		return nil, fmt.Errorf("start %q: %w", path, err)
+	files = append(files, ready.Fd())
+	return syscall.ForkExec(path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
+}
+
+// descriptor is f's, left as it is; f.Fd would switch it to blocking.
+func descriptor(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(n uintptr) { fd = int(n) })
 	}
-	process, err := os.FindProcess(pid)
 	if err != nil {
-		r.Close()
-		return nil, fmt.Errorf("process %d: %w", pid, err)
+		return -1, fmt.Errorf("descriptor of %q: %w", f.Name(), err)
 	}
-	return &successor{process, r}, nil
+	return fd, nil
 }
 
 // ownPath is the file to start. What the program was started as comes first: it

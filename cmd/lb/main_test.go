@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,9 +90,13 @@ type transcript struct {
 	text  []byte
 	read  int           // up to where await has looked
 	grown chan struct{} // closed at the next Write
+
+	complete chan struct{} // pipe closes it when nobody can write any more
 }
 
-func newTranscript() *transcript { return &transcript{grown: make(chan struct{})} }
+func newTranscript() *transcript {
+	return &transcript{grown: make(chan struct{}), complete: make(chan struct{})}
+}
 
 func (w *transcript) Write(p []byte) (int, error) {
 	w.mu.Lock()
@@ -158,11 +163,13 @@ func launch(t *testing.T, path string, args ...string) *process {
 
 func launchCmd(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{Cmd: cmd, t: t, stdout: newTranscript(), stderr: newTranscript(), ended: make(chan struct{})}
-	p.Stdout, p.Stderr = p.stdout, p.stderr
-	// A successor inherits the pipes; do not wait for it.
-	p.WaitDelay = time.Second
+	p := &process{Cmd: cmd, t: t, ended: make(chan struct{})}
+	p.stdout, p.Stdout = pipe(t)
+	p.stderr, p.Stderr = pipe(t)
 	require.NoError(t, p.Start())
+	for _, w := range []io.Writer{p.Stdout, p.Stderr} {
+		require.NoError(t, w.(*os.File).Close())
+	}
 	go func() {
 		defer close(p.ended)
 		_ = p.Wait() // the status is in ProcessState
@@ -170,6 +177,8 @@ func launchCmd(t *testing.T, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		_ = p.Process.Kill() // fails if it has ended
 		<-p.ended
+		<-p.stderr.complete
+		<-p.stdout.complete
 		if t.Failed() {
 			t.Logf("%s said:\n%s%s", filepath.Base(p.Path), p.stdout, p.stderr)
 		}
@@ -178,27 +187,48 @@ func launchCmd(t *testing.T, cmd *exec.Cmd) *process {
 	return p
 }
 
-// await waits for a line of the log with all of parts in it, after the line that
-// the last await found, and returns it.
-func (p *process) await(parts ...string) string {
-	p.t.Helper()
+// pipe is a pipe and what comes out of it. It is not one of os/exec's, because
+// those end with the process, and successors write to it too.
+func pipe(t *testing.T) (*transcript, *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	text := newTranscript()
+	go func() { // ends with the last process that can write to it
+		defer close(text.complete)
+		defer r.Close()
+		_, _ = io.Copy(text, r)
+	}()
+	return text, w
+}
+
+// await waits for a line with all of parts in it, after the line that the last
+// await found, and returns it.
+func (w *transcript) await(t *testing.T, parts ...string) string {
+	t.Helper()
 	timeout := time.After(patience)
 	for {
-		line, grown := p.stderr.next(parts)
+		line, grown := w.next(parts)
 		if grown == nil {
 			return line
 		}
 		select {
 		case <-grown:
-		case <-p.ended:
-			if line, grown := p.stderr.next(parts); grown == nil {
+		case <-w.complete:
+			if line, grown := w.next(parts); grown == nil {
 				return line
 			}
-			require.FailNowf(p.t, "process ended", "no line with %q in:\n%s", parts, p.stderr)
+			require.FailNowf(t, "no such line", "no line with %q, and the process has ended", parts)
 		case <-timeout:
-			require.FailNowf(p.t, "no such line", "no line with %q in:\n%s", parts, p.stderr)
+			require.FailNowf(t, "no such line", "no line with %q", parts)
 		}
 	}
+}
+
+// await waits for a line of the log.
+func (p *process) await(parts ...string) string {
+	p.t.Helper()
+	return p.stderr.await(p.t, parts...)
 }
 
 // exit waits for the end and returns the exit status.
@@ -207,7 +237,7 @@ func (p *process) exit() int {
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
-		require.FailNow(p.t, "still running", p.stderr.String())
+		require.FailNow(p.t, "still running")
 	}
 	return p.ProcessState.ExitCode()
 }

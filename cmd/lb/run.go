@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"arzur.net/lb/admin"
 	"arzur.net/lb/configs"
 	"arzur.net/lb/discovery"
 	"arzur.net/lb/health"
@@ -79,10 +80,12 @@ type server struct {
 
 	config   *configs.Config // in use
 	access   *proxy.AccessLog
+	admin    *admin.Server
 	named    map[*health.Backend]bool
 	rules    book
 	known    map[string]bool                 // problems that were logged
 	problems atomic.Pointer[[]rules.Problem] // for the admin listener
+	draining atomic.Bool
 }
 
 // view is what Merge hands on.
@@ -166,6 +169,11 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 	}
 	s.proxy.Reloaded(true)
 	s.proxy.CloseUnused()
+	// Not earlier: until now a predecessor has answered there, as one that serves.
+	if err := s.startAdmin(in.admin); err != nil {
+		return bad(err)
+	}
+	defer s.stopAdmin()
 	if err := in.sayReady(); err != nil {
 		return bad(fmt.Errorf("hand-over: %w", err)) // it would not let go
 	}
@@ -227,7 +235,7 @@ func (s *server) handOver() chan error {
 		ended <- errors.New("process 1 cannot: the container ends with it; start a new container instead")
 		return ended
 	}
-	next, err := startSuccessor(s.proxy.Sockets(), -1)
+	next, err := s.startSuccessor()
 	if err != nil {
 		ended <- err
 		return ended
@@ -244,10 +252,23 @@ func (s *server) handOver() chan error {
 	return ended
 }
 
+func (s *server) startSuccessor() (*successor, error) {
+	control, err := s.adminSocket()
+	if err != nil {
+		return nil, err
+	}
+	if control != nil {
+		defer control.Close()
+	}
+	return startSuccessor(s.proxy.Sockets(), control)
+}
+
 // drain ends the program: what is under way is answered first. A second signal
 // ends it at once.
 func (s *server) drain(last os.Signal, signals <-chan os.Signal) int {
-	if last != handedOver {
+	if s.draining.Store(true); last == handedOver {
+		s.stopAdmin() // the successor answers there
+	} else {
 		notify("STOPPING=1")
 	}
 	s.log.Info("draining", zap.Stringer("signal", last), zap.Duration("at_most", s.config.Defaults.DrainTimeout))

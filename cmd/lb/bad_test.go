@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// mistakes are rules files that cannot be served, and what is said of them. %d
+// is a free port.
+var mistakes = []struct{ name, text, want string }{
+	{"empty", "", `rules.yml: the file is empty; want port_rules`},
+	{"only a comment", "# nothing\n", `rules.yml: the file is empty; want port_rules`},
+	{"not YAML", "port_rules: [\n", `not YAML`},
+	{"a tab", "port_rules:\n\t- a\n", `rules.yml:2: not YAML`},
+	{"unknown key", "port_rules:\n- {source_port: %d, hostnam: a, service: blog}\n", `rules.yml:2: port_rules[0].hostnam: unknown key; did you mean "hostname"?`},
+	{"wrong type", "port_rules:\n- {source_port: eighty, service: blog}\n", `rules.yml:2: port_rules[0].source_port: want a number from 1 to 65535, got text "eighty"`},
+	{"port 0", "port_rules:\n- {source_port: 0, service: blog}\n", `rules.yml:2: port_rules[0].source_port: want a number from 1 to 65535, got number 0`},
+	{"port 70000", "port_rules:\n- {source_port: 70000, service: blog}\n", `rules.yml:2: port_rules[0].source_port: want a number from 1 to 65535, got number 70000`},
+	{"no service", "port_rules:\n- {source_port: %d, hostname: a.net}\n", `rules.yml:2: rule`},
+	{"unknown service", "port_rules:\n- {source_port: %d, service: blgo}\nservices:\n  blog: {}\n", `rules.yml:2: port_rules[0].service: unknown service "blgo"; services: {blgo: {}} would declare it as a DNS name; did you mean "blog"?`},
+	{"unreachable rule", "port_rules:\n- {source_port: %d, priority: 1, service: blog}\n- {source_port: %d, hostname: a.net, service: blog}\n", `can never be reached`},
+	{"bad hostname", "port_rules:\n- {source_port: %d, hostname: 'a b', service: blog}\n", `hostname`},
+	{"bad expression", "port_rules:\n- {source_port: %d, rule: 'Hosst(`a.net`)', service: blog}\n", `column 1: unknown matcher "Hosst"; did you mean "Host"?`},
+	{"bad request_line", "port_rules:\n- {source_port: %d, service: blog}\nservices:\n  blog: {servers: [127.0.0.1], health_check: {request_line: 'GET / HTTP/1.0 \"'}}\n", `services.blog.health_check.request_line`},
+	{"no rule", "services: {blog: {}}\n", `no rule to serve; want port_rules`},
+	{"not there yet", "port_rules:\n- {source_port: %d, protocol: tcp, service: blog}\n", `protocol "tcp" is not supported yet`},
+	{"the admin port", "port_rules:\n- {source_port: %d, service: blog}\nadmin: {address: '127.0.0.1:%d'}\n", `is the admin listener's`},
+}
+
+// withPort puts a port where %d is.
+func withPort(text string, port int) string {
+	return strings.ReplaceAll(text, "%d", strconv.Itoa(port))
+}
+
+// unquoted is a line of the log with its quotes as they were.
+func unquoted(line string) string { return strings.ReplaceAll(line, `\"`, `"`) }
+
+func TestBadConfig_AtStart(t *testing.T) {
+	for _, m := range mistakes {
+		t.Run(m.name, func(t *testing.T) {
+			file := write(t, "rules.yml", withPort(m.text, freePort(t)))
+			for _, args := range [][]string{{"-config", file}, {"check", "-config", file}} {
+				r := lb(t, args...)
+				require.Equal(t, 1, r.code)
+				require.Empty(t, r.stdout)
+				require.Contains(t, r.stderr, m.want)
+				require.Contains(t, r.stderr, file, "which file is it?")
+			}
+		})
+	}
+}
+
+func TestBadConfig_AtReloadKeepsTheOld(t *testing.T) {
+	port := freePort(t)
+	file := write(t, "rules.yml", rulesFor(port, namedServer(t, "one")))
+	p := start(t, "-config", file)
+	for _, m := range mistakes {
+		t.Run(m.name, func(t *testing.T) {
+			p.t = t
+			write(t, file, withPort(m.text, freePort(t)))
+			p.signal(syscall.SIGHUP)
+			line := p.await(`"level":"error"`, `reload rejected: old configuration keeps serving`)
+			require.Contains(t, unquoted(line), m.want)
+			require.Equal(t, "200 one", get4(t, port))
+		})
+	}
+	p.t = t
+	write(t, file, rulesFor(port, namedServer(t, "two")))
+	p.await(`"rule changed"`)
+	require.Equal(t, "200 two", get4(t, port))
+}
+
+func TestBadPaths_AtStart(t *testing.T) {
+	f := func(path, want string) {
+		t.Helper()
+		r := lb(t, "-config", path)
+		require.Equal(t, 1, r.code)
+		require.Contains(t, r.stderr, path+": "+want)
+	}
+	dir := t.TempDir()
+	f(filepath.Join(dir, "missing.yml"), "no such file or directory")
+	f(dir, "no *.yml or *.yaml file in this folder")
+	if os.Geteuid() != 0 { // root reads everything
+		closed := filepath.Join(dir, "closed")
+		require.NoError(t, os.Mkdir(closed, 0))
+		f(closed, "permission denied")
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", local(freePort(t)))
+	require.NoError(t, err)
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	server := namedServer(t, "one")
+
+	r := lb(t, "-config", write(t, "rules.yml", rulesFor(port, server)))
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, fmt.Sprintf("address 127.0.0.1:%d is in use by another program; stop it or choose another source_port", port))
+
+	free := freePort(t)
+	file := write(t, "rules.yml", rulesFor(free, server))
+	p := start(t, "-config", file)
+	write(t, file, fmt.Sprintf("port_rules:\n- {source_port: %d, address: 127.0.0.1, service: x}\n", port)+"services: {x: {servers: [127.0.0.1]}}\n")
+	p.await("reload rejected: old configuration keeps serving", "in use by another program")
+	require.Equal(t, "200 one", get4(t, free))
+}
+
+func TestSecondInstance_DoesNotShareThePort(t *testing.T) {
+	port := freePort(t)
+	file := write(t, "rules.yml", rulesFor(port, namedServer(t, "one")))
+	start(t, "-config", file)
+	r := lb(t, "-config", file)
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, "in use by another program")
+}
+
+func TestAdminAddressInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", local(freePort(t)))
+	require.NoError(t, err)
+	defer taken.Close()
+	r := lb(t, "-admin", taken.Addr().String(), "-config", write(t, "rules.yml", rulesFor(freePort(t), namedServer(t, "one"))))
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, taken.Addr().String()+" is in use")
+	require.Contains(t, r.stderr, "-admin off")
+}
