@@ -28,6 +28,15 @@ func TestLoop_BuffersComeBackByClass(t *testing.T) {
 	f(128<<10+1, 128<<10+1)
 }
 
+func TestLoop_CountsTheBuffersItLent(t *testing.T) {
+	l := New(NewSim(1))
+	a, b := l.Get(10), l.Get(1<<20)
+	require.Equal(t, l.Lent(), 2)
+	l.Put(a)
+	l.Put(b)
+	require.Zero(t, l.Lent())
+}
+
 func TestLoop_KeepsABoundedNumberOfBuffers(t *testing.T) {
 	l := New(NewSim(1))
 	for i := range classes {
