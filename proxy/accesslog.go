@@ -2,14 +2,13 @@ package proxy
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
-
-	"arzur.net/lb/health"
 )
 
 // AccessLogConfig says where the access log goes and how it looks.
@@ -24,9 +23,9 @@ type AccessLogConfig struct {
 //
 // Its methods may be called from any goroutine.
 type AccessLog struct {
-	path   string
-	append func([]byte, *line) []byte
-	log    *zap.Logger
+	path     string
+	combined bool // Apache's format, else JSON
+	log      *zap.Logger
 
 	chunks  chan chunk
 	spare   chan []byte  // written buffers, for reuse
@@ -39,10 +38,12 @@ type AccessLog struct {
 	written  chan struct{} // closed when write has ended
 	reported chan struct{} // closed when report has ended
 
-	mu     sync.Mutex // guards what follows
-	file   *os.File
-	torn   bool  // the file ends inside a line
-	failed error // of the newest write that did
+	next   chan io.WriteCloser   // what Reopen has opened, for write to use
+	failed atomic.Pointer[error] // the newest error of write, until it is reported
+
+	// Those below belong to write.
+	file io.WriteCloser
+	torn bool // the file ends inside a line
 }
 
 // chunk is some whole lines of one Loop.
@@ -69,37 +70,50 @@ const (
 // NewAccessLog opens an access log; SetAccessLog puts it into use, and Close ends
 // it. Dropped lines and write errors are reported to log, once a minute.
 func NewAccessLog(c AccessLogConfig, log *zap.Logger) (*AccessLog, error) {
-	a := &AccessLog{
-		path:     c.Path,
+	a := newAccessLog(c.Path, log)
+	switch c.Format {
+	case "", "json":
+	case "combined":
+		a.combined = true
+	default:
+		return nil, fmt.Errorf("access log format %q: want json or combined", c.Format)
+	}
+	file, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	a.start(file)
+	return a, nil
+}
+
+func newAccessLog(path string, log *zap.Logger) *AccessLog {
+	return &AccessLog{
+		path:     path,
 		log:      log,
 		chunks:   make(chan chunk, maxChunks),
 		spare:    make(chan []byte, maxChunks),
+		next:     make(chan io.WriteCloser, 1),
 		quit:     make(chan struct{}),
 		written:  make(chan struct{}),
 		reported: make(chan struct{}),
 	}
-	switch c.Format {
-	case "", "json":
-		a.append = appendJSON
-	case "combined":
-		a.append = appendCombined
-	default:
-		return nil, fmt.Errorf("access log format %q: want json or combined", c.Format)
-	}
-	f, err := a.open()
-	if err != nil {
-		return nil, err
-	}
-	a.file = f
+}
+
+func (a *AccessLog) start(file io.WriteCloser) {
+	a.file = file
 	a.setWall()
 	go a.write()  // ends with Close, which waits for it unless the file blocks
 	go a.report() // ends with Close, which waits for it
-	return a, nil
 }
 
-func (a *AccessLog) open() (*os.File, error) {
+// stdout stays open: it is not only ours.
+type stdout struct{ io.Writer }
+
+func (stdout) Close() error { return nil }
+
+func (a *AccessLog) open() (io.WriteCloser, error) {
 	if a.path == "stdout" {
-		return os.Stdout, nil
+		return stdout{os.Stdout}, nil
 	}
 	f, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 	if err != nil {
@@ -109,27 +123,20 @@ func (a *AccessLog) open() (*os.File, error) {
 }
 
 // Reopen opens the file by its name again, for whoever rotates it has moved it
-// away. On error the old file stays in use.
+// away; soon after, no line goes to the old one. On error that stays in use.
 func (a *AccessLog) Reopen() error {
 	f, err := a.open()
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	old := a.file
-	a.file, a.torn = f, false
-	return a.closeFile(old)
-}
-
-func (a *AccessLog) closeFile(f *os.File) error {
-	if f == os.Stdout {
-		return nil
+	for {
+		select {
+		case a.next <- f:
+			return nil
+		case unused := <-a.next: // of a Reopen before, while write is not getting on
+			_ = unused.Close() // nothing was written to it
+		}
 	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("access log: %w", err)
-	}
-	return nil
 }
 
 // Close writes what there is and closes the file. It comes after Proxy.Stop, or
@@ -142,7 +149,7 @@ func (a *AccessLog) Close() (err error) {
 		<-a.reported
 		select {
 		case <-a.written:
-			err = a.closeFile(a.file)
+			err = a.file.Close()
 		case <-time.After(2 * closePatience):
 			err = fmt.Errorf("access log: %s does not take what is written to it", a.path)
 		}
@@ -175,90 +182,4 @@ func (a *AccessLog) buffer() []byte {
 	default:
 		return make([]byte, 0, chunkSize+4<<10)
 	}
-}
-
-// write moves chunks to the file until Close.
-func (a *AccessLog) write() {
-	defer close(a.written)
-	for {
-		select {
-		case c := <-a.chunks:
-			a.put(c)
-		case <-a.quit:
-			a.drain()
-			return
-		}
-	}
-}
-
-// drain writes what is left, waiting for what Loops hold.
-func (a *AccessLog) drain() {
-	patience := time.After(closePatience)
-	for a.held.Load() > 0 {
-		select {
-		case c := <-a.chunks:
-			a.put(c)
-		case <-patience:
-			return
-		}
-	}
-}
-
-func (a *AccessLog) put(c chunk) {
-	a.held.Add(-1)
-	a.setWall()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.torn {
-		a.torn = false
-		_, _ = a.file.Write([]byte{'\n'}) // if this does not work, neither does the next
-	}
-	if n, err := a.file.Write(c.text); err != nil {
-		a.torn = n > 0
-		a.failed = err
-		a.dropped.Add(int64(c.lines))
-	}
-	if cap(c.text) > chunkKept {
-		return
-	}
-	select {
-	case a.spare <- c.text:
-	default:
-	}
-}
-
-// setWall follows steps of the wall clock, which the Loops' clock does not make.
-func (a *AccessLog) setWall() { a.wall.Store(time.Now().UnixNano() - health.Now()) }
-
-// reportEvery is how often dropped lines are logged.
-const reportEvery = time.Minute
-
-func (a *AccessLog) report() {
-	defer close(a.reported)
-	tick := time.NewTicker(reportEvery)
-	defer tick.Stop()
-	said := int64(0)
-	for {
-		select {
-		case <-tick.C:
-		case <-a.quit:
-			return
-		}
-		if n := a.Dropped(); n > said {
-			a.log.Warn("access log lines dropped", zap.String("path", a.path), zap.Int64("lines", n-said), zap.Error(a.lastError()))
-			said = n
-		}
-	}
-}
-
-// lastError is the error of the newest write that had one since the last call. It
-// does not wait for a write that hangs, which is a reason to report too.
-func (a *AccessLog) lastError() error {
-	if !a.mu.TryLock() {
-		return nil
-	}
-	defer a.mu.Unlock()
-	err := a.failed
-	a.failed = nil
-	return err
 }

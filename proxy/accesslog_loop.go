@@ -110,7 +110,11 @@ func (k *core) logExchange(x *Exchange) {
 	}
 	l := lineOf(x, k.loop.Now())
 	l.began = c.clock.at(x.began + a.wall.Load())
-	c.text = a.append(c.text, &l)
+	if a.combined {
+		c.text = appendCombined(c.text, &l)
+	} else {
+		c.text = appendJSON(c.text, &l)
+	}
 	c.lines++
 	if len(c.text) > chunkSize {
 		c.handOver()

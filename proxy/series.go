@@ -151,14 +151,23 @@ func (s *seriesSet) bind(e *rules.Entry, table *rules.Table) {
 
 // labelsOf says what x is counted under.
 func labelsOf(x *Exchange) labels {
-	l := labels{rule: label(x.entry.Rule.Name)}
-	switch {
-	case x.target != nil:
-		l.service, l.backend = label(x.target.Service), x.target.Backend.Addr.String()
-	case x.entry.Pool != nil:
-		l.service = label(x.entry.Pool.Service.Name)
+	l := labels{rule: label(x.entry.Rule.Name), service: label(x.service())}
+	if x.target != nil {
+		l.backend = x.target.Backend.Addr.String()
 	}
 	return l
+}
+
+// service is the name of the service that the Target came with, without a
+// Target that of the rule. x has an Entry.
+func (x *Exchange) service() string {
+	switch {
+	case x.target != nil:
+		return x.target.Service
+	case x.entry.Pool != nil:
+		return x.entry.Pool.Service.Name
+	}
+	return ""
 }
 
 // label is a name as a label value, which has to be valid UTF-8.
