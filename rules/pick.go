@@ -102,10 +102,11 @@ func (p *Pool) Pick(now int64, tried []*health.Backend) (*Target, Result) {
 		first = t.picker.Turn(len(tried) == 0)
 	}
 	target, result := t.claim(first, now, tried)
-	if result == NoneUsable && t.standing == usable && len(tried) > 0 {
-		// The primaries are not known to be down, but this Exchange has seen enough of them.
-		withBackups := turn{standing: usableBackup, in: p.Targets}
-		return withBackups.claim(0, now, tried)
+	if result == NoneUsable {
+		// This Exchange has tried all whose turn it could be, or they went down
+		// just now: a backup will do as well.
+		anyone := turn{standing: usableBackup, in: p.Targets}
+		return anyone.claim(0, now, tried)
 	}
 	return target, result
 }
@@ -162,17 +163,19 @@ func (t *turn) over(now int64) bool {
 // loop was faster, that loop's turn counts.
 func (p *Pool) renew(old *turn, now int64, next *Target) *turn {
 	t := &turn{standing: nobody}
-	for _, c := range p.Targets {
+	standings := make([]standing, len(p.Targets)) // read once: they may change under us
+	for i, c := range p.Targets {
 		if c.Weight > 0 {
-			t.standing = min(t.standing, c.standing(now))
+			standings[i] = c.standing(now)
+			t.standing = min(t.standing, standings[i])
 		}
 	}
 	first := 0
-	for _, c := range p.Targets {
+	for i, c := range p.Targets {
 		switch {
 		case c.Weight == 0:
-		case c.standing(now) == t.standing:
-			if next != nil && c.Index < next.Index {
+		case standings[i] == t.standing:
+			if next != nil && i < next.Index {
 				first++
 			}
 			t.in = append(t.in, c)

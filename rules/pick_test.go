@@ -202,27 +202,37 @@ func TestPick_StrictOverAllLoops(t *testing.T) {
 }
 
 func TestPick_WhileServersComeAndGo(t *testing.T) {
-	p := pool(t, "1 3 1 2b")
-	done := make(chan struct{})
-	var flapping sync.WaitGroup
-	flapping.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			default:
-				setDown(p, string(rune('b'+rand.IntN(3))), rand.IntN(2) == 0)
+	f := func(weights, flapping string) (none int) {
+		p := pool(t, weights)
+		done := make(chan struct{})
+		var flaps sync.WaitGroup
+		flaps.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					setDown(p, string(flapping[rand.IntN(len(flapping))]), rand.IntN(2) == 0)
+				}
 			}
+		})
+		counts := pickFromManyLoops(p, 4, 5000)
+		close(done)
+		flaps.Wait()
+		total := 0
+		for _, n := range counts {
+			total += n
 		}
-	})
-	counts := pickFromManyLoops(p, 4, 5000)
-	close(done)
-	flapping.Wait()
-	require.Zero(t, counts["none"], "a never goes down")
-	require.Equal(t, 20000, counts["a"]+counts["b"]+counts["c"]+counts["d"])
-	for _, target := range p.Targets {
-		require.Zero(t, target.Backend.InFlight())
+		require.Equal(t, 20000, total)
+		for _, target := range p.Targets {
+			require.Zero(t, target.Backend.InFlight())
+		}
+		return counts["none"]
 	}
+	require.Zero(t, f("1 3 1 2b", "bcd"), "a never goes down")
+	require.Zero(t, f("1 1b", "a"), "b never goes down")
+	f("1", "a")
+	f("1 3 1b", "abc")
 }
 
 func pickFromManyLoops(p *Pool, loops, each int) map[string]int {
