@@ -56,7 +56,10 @@ type Rule struct {
 	StripPrefix string
 	AddPrefix   string
 	ReplacePath string
+	Rewrites    []Rewrite // after the three above, each on the result of the one before
 	Redirect    *Redirect
+	ServerHost  bool   // send the server's own address as Host
+	Refuse      string // not "": answer 503 with this reason, because the rule asks for protection that cannot be given
 
 	RequestHeaders  HeaderEdit
 	ResponseHeaders HeaderEdit
@@ -69,6 +72,42 @@ type Redirect struct {
 	Port   uint16
 	Path   string
 	Code   int // 301, 302, 303, 307 or 308; 0 means 302
+
+	// ByMethod takes the code from the method: 302, or 301 if Permanent, for GET
+	// and HEAD; 307 or 308 for others, which keep their method and body.
+	ByMethod  bool
+	Permanent bool
+
+	// Pattern and Replacement make the Location of the whole URL
+	// (scheme://host[:port]/path?query). A URL that Pattern does not match is
+	// served, not redirected.
+	Pattern     string
+	Replacement string
+}
+
+// RewriteKind says how a Rewrite changes the path.
+type RewriteKind uint8
+
+const (
+	// StripPrefixes removes the first of Prefixes that matches, as plain text, and
+	// sends it as X-Forwarded-Prefix.
+	StripPrefixes RewriteKind = iota
+	// StripPrefixRegexp removes what Pattern matches at the start, likewise.
+	StripPrefixRegexp
+	// AddPrefix puts Replacement in front.
+	AddPrefix
+	// ReplacePath makes Replacement the path, and sends the old one as X-Replaced-Path.
+	ReplacePath
+	// ReplacePathRegexp replaces what Pattern matches, likewise.
+	ReplacePathRegexp
+)
+
+// Rewrite is one edit of the path that is sent on.
+type Rewrite struct {
+	Kind        RewriteKind
+	Prefixes    []string
+	Pattern     string // RE2
+	Replacement string // $1 or ${1} stand for what a group of Pattern matched
 }
 
 // HeaderEdit changes header fields: Remove first, then Set replaces, then Add appends.
