@@ -43,7 +43,9 @@ type client struct {
 
 // Ready implements loop.Handler.
 func (c *client) Ready(r loop.Ready) {
-	if r&loop.Failed != 0 {
+	// In a tunnel that is shut on our side already, the client's end is a failure
+	// too, and what it said before that is still to be read.
+	if r&loop.Failed != 0 && (c.phase != phaseTunnel || !c.x.downShut) {
 		c.gone()
 		return
 	}

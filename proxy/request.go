@@ -114,7 +114,8 @@ func (x *Exchange) upstreamWritable() {
 	case !u.out.empty():
 		switch err := u.out.flush(x.core.loop, u.FD()); err {
 		case nil:
-		case loop.ErrAgain:
+		case loop.ErrAgain: // it took some: slow is not stalled
+			x.deadline(int64(x.state.opts.WriteTimeout))
 			return
 		default:
 			x.upstreamBroke(reason("write", err))

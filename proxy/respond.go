@@ -13,11 +13,11 @@ const readsPerEvent = 8
 // take what was said before.
 func (x *Exchange) upstreamReadable() {
 	u := x.up
-	if x.stage == stageTunnel {
-		x.tunnelDown()
-		return
-	}
 	for range readsPerEvent {
+		if x.stage == stageTunnel { // already, or since the last read
+			x.tunnelDown()
+			return
+		}
 		if !u.canRead || !x.client.out.empty() {
 			return
 		}

@@ -50,6 +50,9 @@ func (x *Exchange) end() {
 		return
 	}
 	k := x.core
+	if x.stage == stageTunnel {
+		k.stats.tunnels.add(-1)
+	}
 	x.stage = stageDone
 	k.observe(x)
 	if x.buf != nil {

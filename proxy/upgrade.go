@@ -156,7 +156,7 @@ func (x *Exchange) shutDown() {
 		return
 	}
 	x.downShut = true
-	if x.upEnded || x.core.sys.CloseWrite(x.client.FD()) != nil {
+	if x.upEnded && x.up.out.empty() || x.core.sys.CloseWrite(x.client.FD()) != nil {
 		x.endTunnel("")
 	}
 }
@@ -167,7 +167,6 @@ func (x *Exchange) endTunnel(detail string) {
 	x.detail = detail
 	x.dropUpstream()
 	x.settleBackend(health.Served)
-	x.core.stats.tunnels.add(-1)
 	x.end()
 	c.finish()
 }
