@@ -126,15 +126,17 @@ func viewTargets(p *rules.Pool, now int64) []targetView {
 			Weight:   t.Weight,
 			Backup:   t.Backup,
 			State:    t.Backend.State(now),
-			Reason:   reason(t.Backend),
+			Reason:   reason(t.Backend, now),
 			InFlight: t.Backend.InFlight(),
 		})
 	}
 	return list
 }
 
-func reason(b *health.Backend) string {
-	if v := b.Verdict(); v != nil {
+// reason is why the Backend is not up, "" if it is: the newest verdict may be
+// about an ejection that is over.
+func reason(b *health.Backend, now int64) string {
+	if v := b.Verdict(); v != nil && !b.Usable(now) {
 		return v.Reason
 	}
 	return ""
@@ -194,7 +196,7 @@ func viewBackend(b *health.Backend, uses []useView, now int64) backendView {
 	v := backendView{
 		Address:  b.Addr.String(),
 		State:    b.State(now),
-		Reason:   reason(b),
+		Reason:   reason(b, now),
 		InFlight: b.InFlight(),
 		Services: uses,
 		Check:    b.Check,

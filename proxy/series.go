@@ -86,7 +86,7 @@ func (v *volume) took(d int64) {
 type seriesSet struct {
 	all     map[labels]*series
 	volumes map[[2]string]*volume
-	unruled *series // of Exchanges without a rule
+	unruled *series // of Exchanges without a rule, nil until there is one
 	limit   int
 	swept   int64 // Loop.Now when room was made last
 
@@ -105,16 +105,24 @@ func (s *seriesSet) init() {
 	s.limit = maxSeries
 	s.all = map[labels]*series{}
 	s.volumes = map[[2]string]*volume{}
-	s.unruled = s.add(labels{}, 0)
 }
 
 // find is the series of x. Only the first Exchange of an Entry and Target after
 // a change of the Table takes the long way.
 func (s *seriesSet) find(x *Exchange, p *Proxy, now int64) *series {
-	e := x.entry
-	if e == nil {
-		return s.unruled
+	one := s.unruled
+	if x.entry != nil {
+		one = s.findRuled(x, p, now)
+	} else if one == nil {
+		one = s.resolve(labels{}, now)
+		s.unruled = one
 	}
+	one.used, one.volume.used = now, now
+	return one
+}
+
+func (s *seriesSet) findRuled(x *Exchange, p *Proxy, now int64) *series {
+	e := x.entry
 	if e.ID >= len(s.slots) || s.slots[e.ID].entry != e {
 		s.bind(e, p.Table())
 	}
@@ -129,7 +137,6 @@ func (s *seriesSet) find(x *Exchange, p *Proxy, now int64) *series {
 			s.slots[e.ID].series[i] = one
 		}
 	}
-	one.used, one.volume.used = now, now
 	return one
 }
 
@@ -186,10 +193,10 @@ func (s *seriesSet) resolve(l labels, now int64) *series {
 			return one
 		}
 	}
-	return s.add(l, now)
+	return s.add(l)
 }
 
-func (s *seriesSet) add(l labels, now int64) *series {
+func (s *seriesSet) add(l labels) *series {
 	key := [2]string{l.rule, l.service}
 	v := s.volumes[key]
 	if v == nil {
@@ -208,14 +215,15 @@ func (s *seriesSet) makeRoom(now int64) {
 	}
 	s.swept = now
 	for l, one := range s.all {
-		if now-one.used > seriesIdle && one != s.unruled {
+		if now-one.used > seriesIdle {
 			delete(s.all, l)
 		}
 	}
 	for key, v := range s.volumes {
-		if now-v.used > seriesIdle && v != s.unruled.volume {
+		if now-v.used > seriesIdle {
 			delete(s.volumes, key)
 		}
 	}
 	clear(s.slots)
+	s.unruled = nil
 }
