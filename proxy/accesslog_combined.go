@@ -36,17 +36,21 @@ func appendCombined(b []byte, l *line) []byte {
 
 // appendApache escapes as Apache does in its logs.
 func appendApache(b, p []byte) []byte {
-	for _, c := range p {
-		switch {
-		case c == '"' || c == '\\':
+	plain := 0 // what is not copied yet begins here
+	for i, c := range p {
+		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, p[plain:i]...)
+		plain = i + 1
+		switch c {
+		case '"', '\\':
 			b = append(b, '\\', c)
-		case c >= ' ' && c < 0x7f:
-			b = append(b, c)
-		case c == '\t':
+		case '\t':
 			b = append(b, '\\', 't')
 		default:
 			b = append(b, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
-	return b
+	return append(b, p[plain:]...)
 }

@@ -96,23 +96,28 @@ func appendText[T string | []byte](b []byte, key string, s T) []byte {
 // appendString writes any bytes as a JSON string (RFC 8259 section 7); what is not UTF-8 becomes U+FFFD.
 func appendString[T string | []byte](b []byte, s T) []byte {
 	b = append(b, '"')
+	plain := 0 // what is not copied yet begins here
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= utf8.RuneSelf {
+		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[plain:i]...)
+		switch {
+		case c >= utf8.RuneSelf:
 			r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 			b = utf8.AppendRune(b, r)
 			i += n
-			continue
-		}
-		i++
-		switch {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
-		case c < ' ' || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			i++
 		default:
-			b = append(b, c)
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			i++
 		}
+		plain = i
 	}
+	b = append(b, s[plain:]...)
 	return append(b, '"')
 }
