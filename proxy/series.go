@@ -7,7 +7,8 @@ import (
 )
 
 // maxSeries bounds the label sets that one Loop counts under: what containers
-// that come and go announce must not fill the memory.
+// that come and go announce must not fill the memory, nor hold the Loop up for
+// longer than the 3 ms that a scrape takes it then.
 const maxSeries = 20_000
 
 // otherLabel stands for what came after maxSeries label sets.
