@@ -43,9 +43,7 @@ type client struct {
 
 // Ready implements loop.Handler.
 func (c *client) Ready(r loop.Ready) {
-	// In a tunnel that is shut on our side already, the client's end is a failure
-	// too, and what it said before that is still to be read.
-	if r&loop.Failed != 0 && (c.phase != phaseTunnel || !c.x.downShut) {
+	if r&loop.Failed != 0 && !c.shut() {
 		c.gone()
 		return
 	}
@@ -61,6 +59,13 @@ func (c *client) Ready(r loop.Ready) {
 	if c.canRead {
 		c.readable()
 	}
+}
+
+// shut says whether our side of the connection has ended. The client's end is a
+// failure too then, and what it said before that is still to be read: closing
+// over unread bytes would reset the connection, and our last words with it.
+func (c *client) shut() bool {
+	return c.phase == phaseLinger || c.phase == phaseTunnel && c.x.downShut
 }
 
 // writable continues what waited for room. False: the connection is closed.

@@ -48,6 +48,8 @@ type Exchange struct {
 	// The request.
 	buf       []byte // head as sent, and the body while it can be sent again
 	sent      int    // bytes of buf that the present connection took
+	hostAt    int    // where in buf the server's own address goes, 0: nowhere
+	hostLen   int    // of the one that stands there
 	reqMode   bodyMode
 	reqLeft   int64
 	reqChunks http1.Chunks
@@ -72,25 +74,27 @@ type Exchange struct {
 	began, taken, connected, sentAt, answered int64 // Loop.Now; taken is when the last Attempt began
 	giveUp                                    int64 // total timeout, 0: none
 
-	stage     stage
-	accept    accept
-	method    methodKind
-	oldClient bool // HTTP/1.0
-	keptAlive bool // HTTP/1.0 with keep-alive: wants to be told
-	upgrade   bool // asked for a websocket
-	expects   bool // Expect: 100-continue
-	replay    bool // buf is all that was sent so far
-	reqDone   bool // the request body has been read
-	claimed   bool // holds a place on target's Backend
-	reused    bool // the last Attempt went over an idle connection
-	fresh     bool // do not use an idle connection for the next Attempt
-	rechunk   bool // until-close response for a client that gets chunks
-	dots      bool // the path had dot segments; the clean one is sent on
-	trusted   bool // the peer's word on forwarding is believed
-	reusable  bool // the upstream connection may serve again, as far as the response says
-	upEnded   bool // tunnel: the client sends nothing more
-	downEnded bool // tunnel: the Backend sends nothing more
-	downShut  bool // tunnel: and the client has been told
+	stage      stage
+	accept     accept
+	method     methodKind
+	oldClient  bool // HTTP/1.0
+	keptAlive  bool // HTTP/1.0 with keep-alive: wants to be told
+	upgrade    bool // asked for a websocket
+	expects    bool // Expect: 100-continue
+	replay     bool // buf is all that was sent so far
+	reqDone    bool // the request body has been read
+	claimed    bool // holds a place on target's Backend
+	reused     bool // the last Attempt went over an idle connection
+	fresh      bool // do not use an idle connection for the next Attempt
+	rechunk    bool // until-close response for a client that gets chunks
+	getMethod  bool // redirects tell GET from others
+	redirected bool // buf holds a Location
+	dots       bool // the path had dot segments; the clean one is sent on
+	trusted    bool // the peer's word on forwarding is believed
+	reusable   bool // the upstream connection may serve again, as far as the response says
+	upEnded    bool // tunnel: the client sends nothing more
+	downEnded  bool // tunnel: the Backend sends nothing more
+	downShut   bool // tunnel: and the client has been told
 
 	id    [maxID]byte // request id, once there is one
 	idLen uint8
@@ -121,10 +125,9 @@ func (x *Exchange) start(c *client, state *portState, data []byte) {
 	fail := x.route(r)
 	switch {
 	case fail != nil:
-	case x.entry.Rule.Redirect != nil:
-		x.buf = appendRedirect(k.loop.Get(1024), x.entry.Rule.Redirect, r, x.state.port)
+	case x.redirects(r):
 	default:
-		x.compose(r)
+		fail = x.compose(r)
 	}
 	n, bad := x.takeBody(data[r.Head:])
 	if bad != nil && fail == nil {
@@ -137,7 +140,7 @@ func (x *Exchange) start(c *client, state *portState, data []byte) {
 	switch {
 	case fail != nil:
 		x.fail(fail, "")
-	case x.entry.Rule.Redirect != nil:
+	case x.redirected:
 		x.redirect()
 	default:
 		x.attempt()
@@ -161,6 +164,9 @@ func (x *Exchange) route(r *http1.Request) *failure {
 		return &failures[noRule]
 	}
 	x.pool = x.entry.Pool
+	if why := x.entry.Rule.Refuse; why != "" {
+		return &failure{failures[refused].status, failures[refused].word, why}
+	}
 	if max := x.state.opts.MaxBody; max > 0 && r.ContentLength > max {
 		return &failures[bodyTooLarge]
 	}
@@ -218,6 +224,7 @@ func (x *Exchange) bodySpan(p []byte) (span []byte, n int, fail *failure) {
 	}
 	x.reqBytes += x.reqChunks.Data() - before
 	if max := x.state.opts.MaxBody; max > 0 && x.reqChunks.Data() > max {
+		x.reqDone = false // nothing behind it is taken for a request
 		return nil, 0, &failures[bodyTooLarge]
 	}
 	return span, n, nil
