@@ -6,7 +6,6 @@ import (
 
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/http1"
-	"arzur.net/lb/rules"
 )
 
 // accept is the kind of error body that a client asked for.
@@ -118,81 +117,4 @@ func errorBody(f *failure, x *Exchange) ErrorPage {
 		return ErrorPage{"application/json", []byte(`{"status":` + status + `,"error":"` + f.word + `","reason":"` + text + `","request_id":"` + id + "\"}\n")}
 	}
 	return ErrorPage{"text/plain; charset=utf-8", []byte(title + ": " + text + "\nrequest " + id + "\n")}
-}
-
-// redirect sends the answer that start has composed in buf.
-func (x *Exchange) redirect() {
-	r := x.entry.Rule.Redirect
-	x.status = redirectCode(r)
-	if !x.reqDone {
-		x.client.last, x.client.linger = true, true
-	}
-	out := x.core.loop.Out()
-	out = append(out, "HTTP/1.1 "...)
-	out = strconv.AppendInt(out, int64(x.status), 10)
-	out = append(out, ' ')
-	out = append(out, http1.StatusText(x.status)...)
-	out = append(out, "\r\nLocation: "...)
-	out = append(out, x.buf...)
-	out = append(out, "\r\nContent-Length: 0\r\n"...)
-	out = x.appendConnection(out)
-	out = append(out, "\r\n"...)
-	if x.client.put(out, nil) {
-		x.flush()
-	}
-}
-
-func redirectCode(r *rules.Redirect) int {
-	if r.Code == 0 {
-		return 302
-	}
-	return r.Code
-}
-
-// appendRedirect composes the Location: what the rule names is replaced, the rest
-// stays as the client asked.
-func appendRedirect(dst []byte, to *rules.Redirect, r *http1.Request, port uint16) []byte {
-	scheme := to.Scheme
-	if scheme == "" {
-		scheme = "http"
-	}
-	dst = append(append(dst, scheme...), "://"...)
-	host, hostPort := splitHost(r.Host)
-	if to.Host != "" {
-		dst = append(dst, to.Host...)
-	} else {
-		dst = append(dst, host...)
-	}
-	switch {
-	case to.Port != 0:
-		if to.Port != defaultPort(scheme) {
-			dst = strconv.AppendInt(append(dst, ':'), int64(to.Port), 10)
-		}
-	case to.Scheme == "" && to.Host == "" && len(hostPort) > 0:
-		dst = append(append(dst, ':'), hostPort...)
-	}
-	if to.Path != "" {
-		dst = append(dst, to.Path...)
-	} else {
-		dst = append(dst, r.Path...)
-	}
-	if r.HasQuery {
-		dst = append(append(dst, '?'), r.Query...)
-	}
-	return dst
-}
-
-func defaultPort(scheme string) uint16 {
-	if scheme == "https" {
-		return 443
-	}
-	return 80
-}
-
-// splitHost cuts a valid Host into name (brackets kept) and port.
-func splitHost(h []byte) (name, port []byte) {
-	if i := bytes.LastIndexByte(h, ':'); i >= 0 && bytes.IndexByte(h[i:], ']') < 0 {
-		return h[:i], h[i+1:]
-	}
-	return h, nil
 }

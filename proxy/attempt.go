@@ -1,7 +1,9 @@
 package proxy
 
 import (
-	"net/netip"
+	"net"
+	"slices"
+	"strconv"
 
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/loop"
@@ -31,7 +33,18 @@ func (x *Exchange) attempt() {
 func (x *Exchange) take(t *rules.Target) {
 	x.target, x.claimed = t, true
 	x.attempts++
+	if x.hostAt > 0 {
+		x.nameServer()
+	}
 	x.connect()
+}
+
+// nameServer writes the Target's own address into the request as its Host.
+func (x *Exchange) nameServer() {
+	host := net.JoinHostPort(x.target.Host, strconv.Itoa(int(x.target.Backend.Addr.Port())))
+	x.buf = grow(x.core.loop, x.buf, len(host))
+	x.buf = slices.Replace(x.buf, x.hostAt, x.hostAt+x.hostLen, []byte(host)...)
+	x.hostLen = len(host)
 }
 
 // connect finds a connection to the Target: an idle one, or a new one.
@@ -179,6 +192,3 @@ func (x *Exchange) dropUpstream() {
 		u.close()
 	}
 }
-
-// canonical address for a request that has no Host: where it goes.
-func appendHost(dst []byte, a netip.AddrPort) []byte { return a.AppendTo(dst) }

@@ -20,11 +20,12 @@ type core struct {
 	sys    loop.System
 	rand   *rand.Rand
 
-	req   http1.Request  // the head being handled; valid inside one event
-	resp  http1.Response // the same for responses
-	match rules.Request  // what Lookup sees of req
-	host  [256]byte      // normalised host of req
-	path  []byte         // cleaned path of req, when it needed cleaning
+	req    http1.Request  // the head being handled; valid inside one event
+	resp   http1.Response // the same for responses
+	match  rules.Request  // what Lookup sees of req
+	host   [256]byte      // normalised host of req
+	path   []byte         // cleaned path of req, when it needed cleaning
+	edited []byte         // path of req after the rule's edits
 
 	clients  []*client // all open client connections, in no order
 	idle     map[*health.Backend]*idleList
@@ -34,6 +35,7 @@ type core struct {
 	noSplice bool   // the system has none
 	queueRun func() // runQueues, bound once
 	draining bool
+	ending   int // acceptors that are about to close
 
 	freeClients   []*client
 	freeUpstreams []*upstream
@@ -73,7 +75,11 @@ func (k *core) adopt(fd int, peer netip.AddrPort, l *listener) {
 	c.slot = int32(len(k.clients))
 	k.clients = append(k.clients, c)
 	k.stats.accepted.inc()
-	c.SetDeadline(k.loop.Now() + int64(l.state.Load().opts.HeaderTimeout))
+	wait := int64(l.state.Load().opts.HeaderTimeout)
+	if l.closed.Load() {
+		wait = min(wait, lastMoment)
+	}
+	c.SetDeadline(k.loop.Now() + wait)
 }
 
 // forget removes a closed client from the list and gives its record back after
@@ -87,9 +93,7 @@ func (k *core) forget(c *client) {
 	k.proxy.connections.Add(-1)
 	k.stats.closed.inc()
 	k.loop.Defer(c)
-	if k.draining && len(k.clients) == 0 {
-		k.proxy.coreEmpty()
-	}
+	k.sayEmpty()
 }
 
 func (k *core) newClient() *client {

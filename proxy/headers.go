@@ -43,12 +43,22 @@ var (
 )
 
 // compose writes the request head as the Backend gets it into x.buf.
-func (x *Exchange) compose(r *http1.Request) {
+func (x *Exchange) compose(r *http1.Request) *failure {
 	k := x.core
 	rule := x.entry.Rule
+	if x.pool == nil {
+		return &failures[noRule] // a redirect by pattern that does not match this URL
+	}
+	var edited rules.Rewritten
+	if x.entry.Rewrites() {
+		ok := false
+		if edited, ok = x.entry.Rewrite(x.plainPath(r, rule)); !ok {
+			return &failures[badPath]
+		}
+	}
 	b := k.loop.Get(r.Head + 512)
 	b = append(append(b, r.Method...), ' ')
-	b = x.appendTarget(b, r, rule)
+	b = x.appendTarget(b, r, rule, edited.Path)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = x.appendHostField(b, r, rule)
 	drop := notForwarded
@@ -60,6 +70,12 @@ func (x *Exchange) compose(r *http1.Request) {
 	}
 	b = appendFields(b, &r.Message, drop, &rule.RequestHeaders)
 	b = x.appendForwarding(b, r, x.trusted)
+	if edited.Prefix != nil {
+		b = append(append(append(b, "X-Forwarded-Prefix: "...), edited.Prefix...), "\r\n"...)
+	}
+	if edited.Replaced != nil {
+		b = append(append(append(b, "X-Replaced-Path: "...), edited.Replaced...), "\r\n"...)
+	}
 	switch {
 	case x.upgrade:
 		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
@@ -78,37 +94,49 @@ func (x *Exchange) compose(r *http1.Request) {
 	x.buf = append(appendEdits(b, &rule.RequestHeaders), "\r\n"...)
 	x.replay = true
 	x.core.budget(x.pool).earn(int64(x.state.opts.RetryBudget))
+	return nil
 }
 
 // appendTarget writes the request target: as it came, unless the rule rewrites
-// the path or the path had to be cleaned of dot segments to be matched.
-func (x *Exchange) appendTarget(b []byte, r *http1.Request, rule *rules.Rule) []byte {
-	edits := rule.StripPrefix != "" || rule.AddPrefix != "" || rule.ReplacePath != ""
-	path := r.Path
-	if edits || x.dots {
-		path = x.core.match.Path // what the rule was compared with
-	}
-	if !edits && !x.dots || path[0] != '/' {
+// the path or the path had to be cleaned of dot segments to be matched. rewritten
+// is the path after the rule's Rewrites, nil without them.
+func (x *Exchange) appendTarget(b []byte, r *http1.Request, rule *rules.Rule, rewritten []byte) []byte {
+	edits := rule.StripPrefix != "" || rule.AddPrefix != "" || rule.ReplacePath != "" || rewritten != nil || x.dots
+	switch {
+	case !edits || r.Path[0] != '/':
 		return append(b, r.PathQuery...)
-	}
-	if rule.ReplacePath != "" {
-		b = append(b, rule.ReplacePath...)
-	} else {
-		path = stripPrefix(path, rule.StripPrefix)
-		if rule.AddPrefix != "" {
-			b = append(b, rule.AddPrefix...)
-			if b[len(b)-1] == '/' && len(path) > 0 && path[0] == '/' {
-				path = path[1:]
-			}
-		} else if len(path) == 0 || path[0] != '/' {
-			b = append(b, '/')
-		}
-		b = append(b, path...)
+	case rewritten != nil:
+		b = append(b, rewritten...)
+	default:
+		b = append(b, x.plainPath(r, rule)...)
 	}
 	if r.HasQuery {
 		b = append(append(b, '?'), r.Query...)
 	}
 	return b
+}
+
+// plainPath is the path after the plain edits of the rule, which was compared
+// with the clean path. The result may be scratch of the core.
+func (x *Exchange) plainPath(r *http1.Request, rule *rules.Rule) []byte {
+	k := x.core
+	path := stripPrefix(k.match.Path, rule.StripPrefix)
+	switch {
+	case rule.ReplacePath != "":
+		path = append(k.edited[:0], rule.ReplacePath...)
+	case rule.AddPrefix != "":
+		b := append(k.edited[:0], rule.AddPrefix...)
+		if b[len(b)-1] == '/' && len(path) > 0 && path[0] == '/' {
+			path = path[1:]
+		}
+		path = append(b, path...)
+	case len(path) == 0 || path[0] != '/':
+		path = append(append(k.edited[:0], '/'), path...)
+	default:
+		return path
+	}
+	k.edited = path
+	return path
 }
 
 // stripPrefix removes whole segments: /cdn and /cdn/ both strip /cdn/x to /x.
@@ -136,6 +164,8 @@ func (x *Exchange) appendHostField(b []byte, r *http1.Request, rule *rules.Rule)
 	switch {
 	case host != "":
 		b = append(b, host...)
+	case rule.ServerHost:
+		x.hostAt = len(b) // filled in by each Attempt
 	case r.Host != nil:
 		b = append(b, r.Host...)
 	default: // HTTP/1.0 without one: HTTP/1.1 wants it, so the service it is for stands there

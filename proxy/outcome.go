@@ -28,6 +28,8 @@ const (
 	slowBody
 	badBody
 	bodyTooLarge
+	badPath
+	refused
 	totalTimeout
 	clientGone
 	clientStalled
@@ -54,6 +56,8 @@ var failures = [failureCount]failure{
 	slowBody:        {408, "slow_body", "the request body did not arrive in time"},
 	badBody:         {400, "bad_body", "the request body is malformed"},
 	bodyTooLarge:    {413, "body_too_large", "the request body is larger than allowed"},
+	badPath:         {400, "bad_path", "the rewritten path has dot segments"},
+	refused:         {503, "refused", "the rule asks for protection that cannot be given"},
 	totalTimeout:    {504, "total_timeout", "the request took too long"},
 	clientGone:      {499, "client_gone", "the client closed the connection"},
 	clientStalled:   {499, "client_stalled", "the client stopped reading"},

@@ -63,7 +63,6 @@ func (x *Exchange) mayTryNext() bool {
 // server's death.
 type budget struct {
 	tokens int64 // hundredths of a retry
-	share  int64 // percent
 }
 
 // budgetReserve is the burst: more than the connections of a busy Loop to one server.
@@ -78,6 +77,7 @@ func (k *core) budget(p *rules.Pool) *budget {
 	return b
 }
 
+// earn counts one request: share percent of a retry.
 func (b *budget) earn(share int64) { b.tokens = min(b.tokens+share, budgetReserve) }
 
 func (b *budget) spend() bool {

@@ -78,12 +78,15 @@ func isPathText(s string) bool {
 }
 
 func (r *Redirect) check() error {
-	switch r.Code {
-	case 301, 302, 303, 307, 308:
+	switch {
+	case r.ByMethod && r.Code == 0:
+	case r.Code >= 301 && r.Code <= 303, r.Code == 307, r.Code == 308:
 	default:
 		return fmt.Errorf("redirect: code %d is no redirect; want 301, 302, 303, 307 or 308", r.Code)
 	}
 	switch {
+	case r.Pattern != "":
+		return nil
 	case r.Scheme == "" && r.Host == "" && r.Port == 0 && r.Path == "":
 		return errors.New("redirect: it leads back to the same place; want a scheme, host, port or path")
 	case r.Scheme != "" && r.Scheme != "http" && r.Scheme != "https":

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -74,8 +75,10 @@ type announced struct {
 // draft is an Entry in the making: one match and the rules that have it.
 type draft struct {
 	ranked
-	rule   Rule
-	shares []share
+	rule     Rule
+	rewrites []rewrite
+	redirect *regexp.Regexp
+	shares   []share
 }
 
 type draftKey struct {
@@ -103,6 +106,11 @@ func (c *compiler) addService(s Service) {
 // addRule checks a rule and joins it with those of the same match.
 func (c *compiler) addRule(r Rule, declared int) {
 	m, err := c.check(&r)
+	var rewrites []rewrite
+	var redirect *regexp.Regexp
+	if err == nil {
+		rewrites, redirect, err = r.compileEdits()
+	}
 	if err != nil {
 		name := cmp.Or(r.Name, strings.TrimSpace(fmt.Sprint(r.Port, " ", r.Hostname+r.Path+r.Expr)))
 		c.problems = append(c.problems, Problem{Origin: r.Origin, Rule: name, Reason: err.Error(), Fatal: true})
@@ -115,7 +123,7 @@ func (c *compiler) addRule(r Rule, declared int) {
 	key := draftKey{l, m.key}
 	d := c.drafts[key]
 	if d == nil {
-		d = &draft{ranked: ranked{m, r.Priority, declared}, rule: r}
+		d = &draft{ranked: ranked{m, r.Priority, declared}, rule: r, rewrites: rewrites, redirect: redirect}
 		c.drafts[key] = d
 		c.ports[l] = append(c.ports[l], d)
 	} else if option := differs(&d.rule, &r); option != "" {
@@ -125,7 +133,7 @@ func (c *compiler) addRule(r Rule, declared int) {
 		})
 		return
 	}
-	if r.Redirect == nil {
+	if r.forwards() {
 		d.shares = append(d.shares, share{c.services[r.Service], r.TargetPort, weightOf(r.Weight)})
 	}
 }
@@ -151,6 +159,12 @@ func differs(a, b *Rule) string {
 		return "add_prefix"
 	case a.ReplacePath != b.ReplacePath:
 		return "replace_path"
+	case !same(a.Rewrites, b.Rewrites):
+		return "rewrite"
+	case a.ServerHost != b.ServerHost:
+		return "host header"
+	case a.Refuse != b.Refuse:
+		return "protection"
 	case !a.RequestHeaders.equal(&b.RequestHeaders):
 		return "request_headers"
 	case !a.ResponseHeaders.equal(&b.ResponseHeaders):
@@ -189,13 +203,19 @@ func (c *compiler) check(r *Rule) (*match, error) {
 
 func (c *compiler) checkTarget(r *Rule) error {
 	switch {
-	case r.Redirect != nil && r.Service != "":
+	case r.Refuse != "":
+		return nil
+	case r.Redirect != nil && r.Service != "" && r.Redirect.Pattern == "":
 		return errors.New("redirect and service exclude each other; take one of them out")
 	case r.Redirect != nil:
 		redirect := *r.Redirect
-		redirect.Code = cmp.Or(redirect.Code, 302)
+		if !redirect.ByMethod {
+			redirect.Code = cmp.Or(redirect.Code, 302)
+		}
 		r.Redirect = &redirect
-		return redirect.check()
+		if err := redirect.check(); err != nil || r.Service == "" {
+			return err
+		}
 	case r.Service == "":
 		return errors.New("service: missing; want the name of a service, or a redirect")
 	}
@@ -261,7 +281,8 @@ func (c *compiler) buildPort(l Listen, drafts []*draft) {
 	}
 	for rank, d := range drafts {
 		e := &Entry{ID: len(c.table.entries), Rule: &d.rule, Listen: l, match: d.match}
-		if d.rule.Redirect == nil {
+		e.rewrites, e.redirect = d.rewrites, d.redirect
+		if d.rule.forwards() {
 			e.Pool = c.pools.of(d)
 		}
 		if by := open.coveredBy(d.match); by != nil {

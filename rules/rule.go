@@ -65,6 +65,11 @@ type Rule struct {
 	ResponseHeaders HeaderEdit
 }
 
+// forwards says whether requests of the rule may reach a Service.
+func (r *Rule) forwards() bool {
+	return r.Refuse == "" && (r.Redirect == nil || r.Redirect.Pattern != "" && r.Service != "")
+}
+
 // Redirect answers with a Location instead of a backend. Empty parts stay as in the request.
 type Redirect struct {
 	Scheme string
@@ -80,7 +85,7 @@ type Redirect struct {
 
 	// Pattern and Replacement make the Location of the whole URL
 	// (scheme://host[:port]/path?query). A URL that Pattern does not match is
-	// served, not redirected.
+	// served by the rule's Service, not redirected.
 	Pattern     string
 	Replacement string
 }

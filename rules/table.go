@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -39,10 +40,12 @@ func (l Listen) String() string {
 type Entry struct {
 	ID     int   // dense index within the Table
 	Rule   *Rule // effective: defaults applied, Name never empty; of merged rules the first
-	Pool   *Pool // nil for a redirect
+	Pool   *Pool // nil for a redirect and for a refusal
 	Listen Listen
 
-	match *match
+	match    *match
+	rewrites []rewrite
+	redirect *regexp.Regexp // of a Redirect with a Pattern
 }
 
 // Match is what the Entry matches, for people: "arzur.net/blog", "*", or the expression.
@@ -103,13 +106,16 @@ func (t *Table) String() string {
 }
 
 func (e *Entry) target() string {
-	if e.Pool == nil {
+	switch {
+	case e.Rule.Refuse != "":
+		return "503, " + e.Rule.Refuse
+	case e.Pool == nil:
 		return e.Rule.Redirect.String()
 	}
 	var b strings.Builder
 	b.WriteString(e.Pool.Name + ":")
 	if len(e.Pool.Targets) == 0 {
-		b.WriteString(" no server")
+		b.WriteString(" no server" + e.Pool.unresolved())
 	}
 	for _, t := range e.Pool.Targets {
 		b.WriteString(" " + t.Backend.Addr.String())
@@ -121,6 +127,20 @@ func (e *Entry) target() string {
 		}
 	}
 	return b.String()
+}
+
+// unresolved names the servers that have no address yet.
+func (p *Pool) unresolved() string {
+	var names []string
+	for _, inst := range p.Service.Instances {
+		if !inst.Addr.IsValid() {
+			names = append(names, inst.Host)
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return " yet; " + strings.Join(names, ", ") + " is looked up at run time"
 }
 
 // uneven says whether t's weight is worth a word.
@@ -135,6 +155,9 @@ func (r *Redirect) String() string {
 			return kept
 		}
 		return s
+	}
+	if r.Pattern != "" {
+		return fmt.Sprintf("redirect %s to %s", r.Pattern, r.Replacement)
 	}
 	port := ""
 	if r.Port != 0 {
