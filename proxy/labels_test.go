@@ -29,7 +29,9 @@ func TestRule_RewritesInOrder(t *testing.T) {
 	f(cdn, "/cdn/x?y=1", "\r\n\r\nx /x?y=1 prefix=/cdn/ replaced=")
 	f(cdn, "/other?y=1", "\r\n\r\nx /other?y=1 prefix= replaced=")
 	f([]rules.Rewrite{{Kind: rules.ReplacePath, Replacement: "/h"}, {Kind: rules.AddPrefix, Replacement: "/v1"}}, "/a", "\r\n\r\nx /v1/h prefix= replaced=/a")
-	b := newBed(t, func(b *bed) { b.rule.Rewrites = []rules.Rewrite{{Kind: rules.StripPrefixes, Prefixes: []string{"/api"}}} }, asked(t))
+	b := newBed(t, func(b *bed) {
+		b.rule.Rewrites = []rules.Rewrite{{Kind: rules.StripPrefixes, Prefixes: []string{"/api"}}}
+	}, asked(t))
 	require.Equal(t, "400 Bad Request", status(b.exchange("GET /api../x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")))
 }
 
