@@ -50,6 +50,8 @@ type acceptor struct {
 	loop.Conn
 	core *core
 	lst  *listener
+
+	ending bool // to be closed at the deadline
 }
 
 // acceptsPerEvent bounds how many connections are taken before others get a turn.
@@ -92,8 +94,44 @@ func (a *acceptor) rest(d int64) {
 	a.SetDeadline(a.core.loop.Now() + d)
 }
 
-// Expired implements loop.Handler: the rest is over.
-func (a *acceptor) Expired() { a.core.loop.Resume(&a.Conn) }
+// Expired implements loop.Handler: the rest is over, or the end has come.
+func (a *acceptor) Expired() {
+	if a.ending {
+		a.close()
+		return
+	}
+	if err := a.core.loop.Resume(&a.Conn); err != nil {
+		a.rest(int64(100e6))
+	}
+}
+
+// end stops accepting, but not before those are in that are connecting now.
+func (a *acceptor) end(moment int64) {
+	k := a.core
+	if !a.Attached() {
+		return
+	}
+	if !k.proxy.shared.Load() {
+		k.sys.Quiesce(a.FD())
+	}
+	k.hurry(a.lst)
+	a.ending = true
+	k.ending++
+	if moment == 0 {
+		a.close()
+		return
+	}
+	a.SetDeadline(k.loop.Now() + moment)
+}
+
+// close takes what waits in the socket first, because closing it resets that.
+func (a *acceptor) close() {
+	k := a.core
+	a.accept(1 << 16)
+	k.loop.Close(&a.Conn)
+	k.ending--
+	k.sayEmpty()
+}
 
 // open makes the sockets of one address and port: those handed over to this
 // process, or new ones.
@@ -181,22 +219,19 @@ func (p *Proxy) begin(l *listener) {
 	}
 }
 
-// end stops accepting. What waits in a socket's queue is taken first, because
-// closing a socket resets it; connections that stand are answered once more.
-func (p *Proxy) end(l *listener) {
+// end stops accepting after a moment, in nanoseconds. Connections that stand are
+// answered once more.
+func (p *Proxy) end(l *listener, moment int64) {
 	l.closed.Store(true)
 	for _, a := range l.acceptors {
-		k := a.core
-		k.loop.Post(func() {
-			if !a.Attached() {
-				return
-			}
-			a.accept(1 << 16)
-			k.loop.Close(&a.Conn)
-			k.hurry(l)
-		})
+		a.core.loop.Post(func() { a.end(moment) })
 	}
 }
+
+// Shared says that another process holds the listening sockets too: the one that
+// opened them, or one that takes over. Then closing them here resets nobody, and
+// what is done to them is done to the other's.
+func (p *Proxy) Shared() { p.shared.Store(true) }
 
 // hurry gives the idle connections of a listener that ends a moment for a last request.
 func (k *core) hurry(l *listener) {
@@ -206,6 +241,10 @@ func (k *core) hurry(l *listener) {
 		}
 	}
 }
+
+// handshakeTime is how long a connection may take from our answer to its first
+// segment until it stands: a round trip around the world.
+const handshakeTime = int64(200e6)
 
 // lastMoment is how long an idle connection is kept while draining: a request
 // that is on its way now still gets its answer.

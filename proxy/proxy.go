@@ -43,6 +43,7 @@ type Proxy struct {
 	running     sync.WaitGroup
 	access      atomic.Pointer[AccessLog]
 	reloads     reloadStats
+	shared      atomic.Bool // see Shared
 }
 
 // Config is what a Proxy is made with.
@@ -155,7 +156,7 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 	for at, l := range p.listeners {
 		if !want[at] {
 			delete(p.listeners, at)
-			p.end(l)
+			p.end(l, 0)
 			p.log.Info("stopped listening", zap.Stringer("listener", l))
 		}
 	}
@@ -204,7 +205,11 @@ func (p *Proxy) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	for at, l := range p.listeners {
 		delete(p.listeners, at)
-		p.end(l)
+		moment := handshakeTime
+		if p.shared.Load() {
+			moment = 0
+		}
+		p.end(l, moment)
 	}
 	p.mu.Unlock()
 	for _, k := range p.cores {
@@ -234,14 +239,17 @@ func (k *core) drain() {
 		}
 		delete(k.idle, b)
 	}
-	if len(k.clients) == 0 {
-		k.proxy.coreEmpty()
-	}
+	k.sayEmpty()
 }
 
-func (p *Proxy) coreEmpty() {
+// sayEmpty lets Drain know when nothing is under way in this Loop any more and
+// nothing can come.
+func (k *core) sayEmpty() {
+	if !k.draining || len(k.clients) > 0 || k.ending > 0 {
+		return
+	}
 	select {
-	case p.empty <- struct{}{}:
+	case k.proxy.empty <- struct{}{}:
 	default: // said before
 	}
 }

@@ -157,6 +157,8 @@ func (s *epoll) Accept(fd int) (int, netip.AddrPort, error) {
 	}
 }
 
+func (s *epoll) Quiesce(fd int) { quiesce(fd) }
+
 func (s *epoll) Connect(to netip.AddrPort) (int, error) {
 	family, size := encode(&s.addr, to)
 	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)

@@ -125,6 +125,9 @@ func (s *kqueue) Accept(fd int) (int, netip.AddrPort, error) {
 	}
 }
 
+// Quiesce cannot be done here: packet filters are not per socket.
+func (s *kqueue) Quiesce(int) {}
+
 func (s *kqueue) Connect(to netip.AddrPort) (int, error) {
 	family, sa := toSockaddr(to)
 	fd, err := socket(family)

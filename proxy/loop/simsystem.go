@@ -55,6 +55,12 @@ func (s *Sim) Accept(fd int) (int, netip.AddrPort, error) {
 	return nfd, c.remote, nil
 }
 
+// Quiesce implements System.
+func (s *Sim) Quiesce(fd int) {
+	l := s.file(fd)
+	s.listeners[l.local] = slices.DeleteFunc(s.listeners[l.local], func(o *simSocket) bool { return o == l })
+}
+
 // Connect implements System.
 func (s *Sim) Connect(to netip.AddrPort) (int, error) {
 	c := &simSocket{net: s.SimNet}

@@ -18,6 +18,10 @@ type System interface {
 	// if there is none. The new socket is non-blocking, closed on exec and sends
 	// without delay; peer is unmapped if it was an IPv4 address inside an IPv6 one.
 	Accept(fd int) (nfd int, peer netip.AddrPort, err error)
+	// Quiesce keeps new connections from the listening socket fd and lets those
+	// through that have begun, so that after a moment nobody waits in it when it is
+	// closed. Without effect where the system cannot. It holds for all copies of fd.
+	Quiesce(fd int)
 	// Connect starts a TCP connection. It is decided when the socket becomes
 	// Writable or Failed; ConnectResult then says how.
 	Connect(to netip.AddrPort) (fd int, err error)
