@@ -119,33 +119,44 @@ func section(t *testing.T, text, heading string) string {
 	return part
 }
 
-// rows are the cells of the tables in text, without their heads.
-func rows(text string) [][]string {
+// rows are the cells of those tables in text whose first column is called head.
+func rows(text, head string) [][]string {
 	var all [][]string
-	body := false
+	above, body := "", false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		switch {
 		case !strings.HasPrefix(line, "|"):
 			body = false
 		case strings.HasPrefix(line, "|---"):
-			body = true
+			body = strings.HasPrefix(above, "| "+head+" |")
 		case body:
-			line = strings.ReplaceAll(line, `\|`, "\x00")
 			cells := strings.Split(strings.Trim(line, "|"), "|")
 			for i, c := range cells {
-				cells[i] = strings.ReplaceAll(strings.TrimSpace(c), "\x00", "|")
+				cells[i] = strings.TrimSpace(c)
 			}
 			all = append(all, cells)
 		}
+		above = line
 	}
 	return all
 }
 
-// code is what a cell has between backquotes, "" if there is nothing.
+var codeSpan = regexp.MustCompile("``(.+?)``|`([^`]+)`")
+
+// codes are the code spans in text.
+func codes(text string) []string {
+	var all []string
+	for _, span := range codeSpan.FindAllStringSubmatch(text, -1) {
+		all = append(all, span[1]+span[2])
+	}
+	return all
+}
+
+// code is the first code span of a cell, "" if there is none.
 func code(cell string) string {
-	if parts := strings.SplitN(cell, "`", 3); len(parts) == 3 {
-		return parts[1]
+	if all := codes(cell); len(all) > 0 {
+		return all[0]
 	}
 	return ""
 }
@@ -154,7 +165,7 @@ func code(cell string) string {
 func defaultsIn(t *testing.T, heading, indent string) string {
 	t.Helper()
 	var b strings.Builder
-	for _, row := range rows(section(t, read(t, "docs/rules.md"), heading)) {
+	for _, row := range rows(section(t, read(t, "docs/rules.md"), heading), "key") {
 		require.Len(t, row, 4, "%s: %v", heading, row)
 		if value := code(row[2]); value != "" {
 			fmt.Fprintf(&b, "%s%s: %s\n", indent, code(row[0]), value)
