@@ -15,9 +15,9 @@ import (
 )
 
 // handoverVar says that the sockets come from the process that the new one
-// replaces: "parent pid:descriptor of the pipe on which to say ready". systemd's
-// LISTEN_PID would say so too, but nobody knows a pid before fork, and Go cannot
-// write to the environment after it.
+// replaces: "parent pid:descriptor of the pipe on which to say ready:whether
+// systemd holds the sockets". LISTEN_PID would say so too, but nobody knows a pid
+// before fork, and Go cannot write to the environment after it.
 const handoverVar = "LB_HANDOVER"
 
 // handoverMost is how long a successor may take until it serves.
@@ -34,8 +34,9 @@ type successor struct {
 
 // startSuccessor starts this program anew, from the file that now bears its
 // name, with the same arguments and these listening sockets, which stay open
-// here. admin is the admin listener's, nil without one.
-func startSuccessor(sockets []int, admin *os.File) (*successor, error) {
+// here. admin is the admin listener's, nil without one; held says whether systemd
+// holds the sockets too.
+func startSuccessor(sockets []int, admin *os.File, held bool) (*successor, error) {
 	names := slices.Repeat([]string{"http"}, len(sockets))
 	if admin != nil {
 		fd, err := descriptor(admin)
@@ -53,7 +54,7 @@ func startSuccessor(sockets []int, admin *os.File) (*successor, error) {
 		return nil, fmt.Errorf("hand-over pipe: %w", err)
 	}
 	defer w.Close()
-	pid, err := forkSuccessor(path, sockets, names, w)
+	pid, err := forkSuccessor(path, sockets, names, held, w)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %q: %w", path, err), r.Close())
 	}
@@ -66,7 +67,7 @@ func startSuccessor(sockets []int, admin *os.File) (*successor, error) {
 
 // forkSuccessor does without os/exec, which would switch the sockets to
 // blocking, and with them those of this process.
-func forkSuccessor(path string, sockets []int, names []string, ready *os.File) (pid int, err error) {
+func forkSuccessor(path string, sockets []int, names []string, held bool, ready *os.File) (pid int, err error) {
 	files := []uintptr{0, 1, 2}
 	for _, fd := range sockets {
 		files = append(files, uintptr(fd))
@@ -75,7 +76,7 @@ func forkSuccessor(path string, sockets []int, names []string, ready *os.File) (
 	env = append(env,
 		fmt.Sprintf("LISTEN_FDS=%d", len(sockets)),
 		"LISTEN_FDNAMES="+strings.Join(names, ":"),
-		fmt.Sprintf("%s=%d:%d", handoverVar, os.Getpid(), len(files)),
+		fmt.Sprintf("%s=%d:%d:%t", handoverVar, os.Getpid(), len(files), held),
 	)
 	files = append(files, ready.Fd())
 	return syscall.ForkExec(path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
@@ -124,14 +125,19 @@ func (s *successor) await() error {
 	return fmt.Errorf("process %d: %s", s.process.Pid, state)
 }
 
-// fromPredecessor finds the pipe of the process that this one replaces.
-func fromPredecessor() (ready int, ok bool) {
-	parent, pipe, found := strings.Cut(os.Getenv(handoverVar), ":")
-	if !found || parent != strconv.Itoa(os.Getppid()) {
-		return -1, false
+// fromPredecessor reads what the process that this one replaces has left in the
+// environment, if there is one.
+func (in *inheritance) fromPredecessor() bool {
+	parts := strings.Split(os.Getenv(handoverVar), ":")
+	if len(parts) != 3 || parts[0] != strconv.Itoa(os.Getppid()) {
+		return false
 	}
-	ready, err := strconv.Atoi(pipe)
-	return ready, err == nil && ready >= firstSocket
+	ready, err := strconv.Atoi(parts[1])
+	if err != nil || ready < firstSocket {
+		return false
+	}
+	in.ready, in.held = ready, parts[2] == "true"
+	return true
 }
 
 // sayReady lets the predecessor go.

@@ -21,11 +21,27 @@ import (
 // test.
 func handOver(t *testing.T, p *process) (pid int) {
 	t.Helper()
-	p.signal(syscall.SIGUSR2)
+	return handOverFrom(t, p, p.Process.Pid)
+}
+
+// handOverFrom does so with p or a successor of it, which speak to the same log.
+func handOverFrom(t *testing.T, p *process, pid int) (next int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	next = successorOf(t, p)
+	p.await(`"serving"`, `"pid":`+strconv.Itoa(next))
+	if pid != p.Process.Pid {
+		awaitEnd(t, pid)
+	}
+	return next
+}
+
+// successorOf is the process that p says it hands over to.
+func successorOf(t *testing.T, p *process) (pid int) {
+	t.Helper()
 	var line struct{ PID int }
 	require.NoError(t, json.Unmarshal([]byte(p.await(`"handing over"`)), &line))
 	t.Cleanup(func() { _ = syscall.Kill(line.PID, syscall.SIGKILL) }) // fails if it has ended
-	p.await(`"serving"`, `"pid":`+strconv.Itoa(line.PID))
 	return line.PID
 }
 
@@ -69,16 +85,11 @@ func TestSIGUSR2_HandsOver(t *testing.T) {
 	require.Zero(t, r.code, r.stderr)
 
 	// And again: the successor is as good as its predecessor.
-	require.NoError(t, syscall.Kill(second, syscall.SIGUSR2))
-	var line struct{ PID int }
-	require.NoError(t, json.Unmarshal([]byte(p.await(`"handing over"`)), &line))
-	t.Cleanup(func() { _ = syscall.Kill(line.PID, syscall.SIGKILL) })
-	p.await(`"serving"`, `"pid":`+strconv.Itoa(line.PID))
-	awaitEnd(t, second)
+	third := handOverFrom(t, p, second)
 	require.Equal(t, "200 one", get4(t, port))
 	require.Zero(t, lb(t, "health", "-admin", local(control)).code)
-	require.NoError(t, syscall.Kill(line.PID, syscall.SIGTERM))
-	awaitEnd(t, line.PID)
+	require.NoError(t, syscall.Kill(third, syscall.SIGTERM))
+	awaitEnd(t, third)
 	_, err = net.Dial("tcp", local(port))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
@@ -128,9 +139,7 @@ func TestSIGUSR2_SocketsOfRemovedRulesAreClosed(t *testing.T) {
 	write(t, file, rulesFor(b, server))
 	p.signal(syscall.SIGUSR2)
 	p.signal(syscall.SIGCONT)
-	var line struct{ PID int }
-	require.NoError(t, json.Unmarshal([]byte(p.await(`"handing over"`)), &line))
-	t.Cleanup(func() { _ = syscall.Kill(line.PID, syscall.SIGKILL) })
+	successorOf(t, p)
 	p.await("inherited socket is not named by any rule", local(a))
 	require.Zero(t, p.exit())
 	require.Equal(t, "200 one", get4(t, b))

@@ -67,6 +67,7 @@ type server struct {
 	source *discovery.File
 	read   func() (*loaded, error)
 	first  *loaded // until source has taken it
+	held   bool    // systemd holds the sockets too
 
 	registry *health.Registry
 	checker  *health.Checker
@@ -114,6 +115,9 @@ func serve(f *flags, read func() (*loaded, error)) int {
 	}
 	if err := s.proxy.Inherit(in.sockets); err != nil {
 		return bad(err)
+	}
+	if s.held = in.held; s.held {
+		s.proxy.Shared()
 	}
 	return s.run(signals, in)
 }
@@ -260,7 +264,7 @@ func (s *server) startSuccessor() (*successor, error) {
 	if control != nil {
 		defer control.Close()
 	}
-	return startSuccessor(s.proxy.Sockets(), control)
+	return startSuccessor(s.proxy.Sockets(), control, s.held)
 }
 
 // drain ends the program: what is under way is answered first. A second signal
@@ -268,6 +272,7 @@ func (s *server) startSuccessor() (*successor, error) {
 func (s *server) drain(last os.Signal, signals <-chan os.Signal) int {
 	if s.draining.Store(true); last == handedOver {
 		s.stopAdmin() // the successor answers there
+		s.proxy.Shared()
 	} else {
 		notify("STOPPING=1")
 	}

@@ -19,6 +19,7 @@ const firstSocket = 3
 // or from the process that this one replaces.
 type inheritance struct {
 	sockets []int // listening sockets for the rules
+	held    bool  // systemd has opened them and holds them too
 	admin   int   // that of the admin listener, -1 without
 	ready   int   // pipe to the predecessor, -1 without one
 }
@@ -32,10 +33,9 @@ func inherit() (inheritance, error) {
 		}
 	}()
 	in := inheritance{admin: -1, ready: -1}
-	if ready, ok := fromPredecessor(); ok {
-		in.ready = ready
-		unix.CloseOnExec(ready)
-	} else if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+	if in.fromPredecessor() {
+		unix.CloseOnExec(in.ready)
+	} else if in.held = os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()); !in.held {
 		return in, nil // meant for a parent of ours
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
