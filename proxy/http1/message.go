@@ -167,15 +167,17 @@ func badName(c byte, first bool) *Reject {
 }
 
 // HeadEnd returns the index just past the blank line that ends a head, -1
-// while there is none. A blank line of bare LFs counts, so that such a head
-// reaches Parse and its reject. Empty lines before the first line do not. The
-// first from bytes have been searched before.
+// while there is none. A blank line of bare LFs counts, and so does a CR without
+// LF with the byte behind it, so that such a head reaches Parse and its reject.
+// Empty lines before the first line do not. The first from bytes have been
+// searched before.
 func HeadEnd(buf []byte, from int) int {
 	i := 0
 	for i < len(buf) && (buf[i] == '\r' || buf[i] == '\n') {
 		i++
 	}
-	for i = max(i, from-2); i < len(buf); i++ {
+	start := max(i, from-2)
+	for i = start; i < len(buf); i++ {
 		n := bytes.IndexByte(buf[i:], '\n')
 		if n < 0 {
 			break
@@ -186,6 +188,15 @@ func HeadEnd(buf []byte, from int) int {
 			return i + 2
 		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
 			return i + 3
+		}
+	}
+	for i = start; i < len(buf); i++ {
+		n := bytes.IndexByte(buf[i:], '\r')
+		if n < 0 {
+			break
+		}
+		if i += n; i+1 < len(buf) && buf[i+1] != '\n' {
+			return i + 2
 		}
 	}
 	return -1

@@ -331,5 +331,7 @@ func TestHeadEnd(t *testing.T) {
 	f("a\n\n", 3)
 	f("a\n\r\nb", 4)
 	f("a\r\nb\r\n\r\nc\r\n\r\n", 8)
-	f("a\r\n\r\r\n", -1)
+	f("a\r\n\r\r\n", 5)
+	f("a\rb", 3)
+	f("a\r\nb\r\r", 6)
 }
