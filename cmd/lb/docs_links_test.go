@@ -21,7 +21,7 @@ var (
 // anchors are the headings of a document as links name them.
 func anchors(text string) words {
 	found := words{}
-	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+	for _, h := range heading.FindAllStringSubmatch(prose(text), -1) {
 		anchor := strings.ReplaceAll(strings.ToLower(h[1]), " ", "-")
 		found[regexp.MustCompile(`[^\w-]`).ReplaceAllString(anchor, "")] = ""
 	}
@@ -44,7 +44,7 @@ func TestDocs_LinksAndNamesLeadSomewhere(t *testing.T) {
 				require.Contains(t, anchors(read(t, to)), l[2], "%s: %s", path, l[0])
 			}
 		}
-		spans := codes(text)
+		spans := codes(prose(text))
 		for _, c := range spans {
 			if _, err := fs.Stat(os.DirFS(root), c); goFile.MatchString(c) && err != nil {
 				require.FileExists(t, filepath.Join(root, filepath.Dir(path), c), path)

@@ -84,6 +84,21 @@ func blocksOf(path, text string) []block {
 	return all
 }
 
+// prose is a document without its fenced blocks.
+func prose(text string) string {
+	var b strings.Builder
+	fenced := false
+	for line := range strings.Lines(text) {
+		switch {
+		case strings.HasPrefix(line, "```"):
+			fenced = !fenced
+		case !fenced:
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 func TestDocs_YAMLBlocksAreGoodConfigurations(t *testing.T) {
 	n := 0
 	for path, text := range documents(t) {
@@ -142,7 +157,7 @@ func rows(text, head string) [][]string {
 	return all
 }
 
-var codeSpan = regexp.MustCompile("``(.+?)``|`([^`]+)`")
+var codeSpan = regexp.MustCompile("``(.+?)``|`([^`\n]+)`")
 
 // codes are the code spans in text.
 func codes(text string) []string {

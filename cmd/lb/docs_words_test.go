@@ -211,7 +211,7 @@ func TestDocs_NameEveryMetric(t *testing.T) {
 	require.Greater(t, len(metrics), 20)
 	require.Equal(t, metrics.sorted(), explained(t, "docs/metrics.md", "name").sorted())
 	for path, text := range documents(t) {
-		for _, c := range codes(text) {
+		for _, c := range codes(prose(text)) {
 			if metric, _, _ := strings.Cut(c, "{"); strings.HasPrefix(metric, "lb_") && metric != "lb_config" {
 				metric = regexp.MustCompile(`^lb_[a-z_]+`).FindString(metric)
 				require.Contains(t, metrics, metric, path)
