@@ -190,9 +190,7 @@ func (c *client) room() []byte {
 func (c *client) handle(data []byte) {
 	k := c.core
 	state := c.lst.state.Load()
-	// A head that trickles in is parsed again when it is complete or has doubled,
-	// so that a byte a time costs no more than twice the head.
-	if c.headSeen > 0 && len(data) < int(2*c.headSeen) && http1.HeadEnd(data, max(0, int(c.headSeen)-4)) < 0 {
+	if unfinished(data, c.headSeen) {
 		return
 	}
 	ok, rej := k.req.Parse(data, &state.opts.Limits)
@@ -216,6 +214,13 @@ func (c *client) handle(data []byte) {
 	x := k.newExchange()
 	c.x = x
 	x.start(c, state, data)
+}
+
+// unfinished says of a head that trickles in, and of which seen bytes were
+// parsed in vain, that parsing it again can wait: until it is complete or has
+// doubled, so that a byte a time costs no more than twice the head.
+func unfinished(data []byte, seen int32) bool {
+	return seen > 0 && len(data) < int(2*seen) && http1.HeadEnd(data, max(0, int(seen)-4)) < 0
 }
 
 // keep holds on to data for later, as c.in. data may be part of c.in.

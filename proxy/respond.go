@@ -82,6 +82,9 @@ func (x *Exchange) received(data []byte) {
 func (x *Exchange) responseHead(data []byte) {
 	k, u := x.core, x.up
 	r := &k.resp
+	if unfinished(data, u.headSeen) {
+		return // in u.in, where it is
+	}
 	for {
 		ok, rej := r.Parse(data, x.method.text(), &x.state.opts.Limits)
 		if rej != nil {
@@ -90,8 +93,10 @@ func (x *Exchange) responseHead(data []byte) {
 		}
 		if !ok {
 			u.keep(data)
+			u.headSeen = int32(len(data))
 			return
 		}
+		u.headSeen = 0
 		if r.Status >= 200 || r.Status == 101 {
 			break
 		}

@@ -19,6 +19,7 @@ type upstream struct {
 	out     pending   // request body that did not fit
 
 	slot       int32 // index in the idleList
+	headSeen   int32 // bytes of in that were parsed in vain
 	served     uint32
 	closed     bool
 	connecting bool
