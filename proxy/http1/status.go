@@ -9,7 +9,7 @@ func StatusText(code int) string {
 }
 
 var statusTexts = [...]string{
-	100 - 100: "Continue",
+	0:         "Continue",
 	101 - 100: "Switching Protocols",
 	102 - 100: "Processing",
 	103 - 100: "Early Hints",
