@@ -116,7 +116,7 @@ func (b *simBed) step(done func() bool) bool {
 	}, b.loops...)
 }
 
-var garbage = bytes.Repeat([]byte{0xee}, 4<<10)
+var garbage = bytes.Repeat([]byte{0xee}, 300)
 
 // settle lets everything happen that still can, all timeouts included, and
 // returns what is left that should not be.
