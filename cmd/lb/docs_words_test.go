@@ -270,6 +270,20 @@ func TestDocs_NameEveryFlagAndCommand(t *testing.T) {
 	require.Equal(t, slices.Sorted(maps.Keys(commands)), named.sorted())
 }
 
+func TestDocs_NameEveryDependency(t *testing.T) {
+	_, direct, _ := strings.Cut(read(t, "go.mod"), "require (")
+	direct, _, _ = strings.Cut(direct, "\n)")
+	required := words{}
+	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(direct, -1) {
+		required[m[1]] = ""
+	}
+	require.Greater(t, len(required), 5)
+	require.Equal(t, required.sorted(), explained(t, "CONTRIBUTING.md", "module").sorted())
+	for _, m := range regexp.MustCompile(`(?m)^\t\S+/(\w+)$`).FindAllStringSubmatch(read(t, "tools/lint/go.mod"), -1) {
+		require.Contains(t, read(t, "CONTRIBUTING.md"), "`"+m[1]+"`", "tools/lint has a tool that is not explained")
+	}
+}
+
 func TestDocs_NameEveryMatcher(t *testing.T) {
 	matchers := words{}
 	inSource(t, "rules/condition.go", func(n ast.Node) {
