@@ -23,8 +23,8 @@ type ruleFacts struct {
 	origin  string
 }
 
-func (a *ruleFacts) same(b *ruleFacts) bool {
-	return slices.Equal(a.servers, b.servers) && reflect.DeepEqual(a.rule, b.rule)
+func (f *ruleFacts) same(o *ruleFacts) bool {
+	return slices.Equal(f.servers, o.servers) && reflect.DeepEqual(f.rule, o.rule)
 }
 
 // book is the rules in use, for the log of what changes.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -29,9 +30,9 @@ func readAll(t *testing.T, r *http.Response) string {
 
 func countDials(t *http.Transport) *atomic.Int32 {
 	var n atomic.Int32
-	t.Dial = func(network, address string) (net.Conn, error) {
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		n.Add(1)
-		return net.Dial(network, address)
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	return &n
 }
