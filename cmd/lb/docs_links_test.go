@@ -59,10 +59,11 @@ func TestDocs_LinksAndNamesLeadSomewhere(t *testing.T) {
 	}
 }
 
-// Measured numbers come from a file in bench/results, which is named beside them.
+// Measured numbers stand between two marks, row by row as in a file of
+// bench/results, to which there is a link beside them.
 func TestDocs_NumbersWereMeasured(t *testing.T) {
 	for _, path := range []string{"README.md", "docs/engine.md"} {
-		_, after, found := strings.Cut(read(t, path), "<!-- bench: ")
+		_, after, found := strings.Cut(read(t, path), "<!-- bench -->")
 		table, _, closed := strings.Cut(after, "<!-- /bench -->")
 		require.True(t, found && closed, "%s: no bench block", path)
 		results := ""
