@@ -31,6 +31,8 @@ type listener struct {
 	state     atomic.Pointer[portState]
 	closed    atomic.Bool // removed or draining: answer once more, then close
 	acceptors []*acceptor
+	closing   atomic.Int32  // acceptors that have not closed their socket yet
+	gone      chan struct{} // closed when there is none left
 }
 
 func (l *listener) String() string {
@@ -105,38 +107,11 @@ func (a *acceptor) Expired() {
 	}
 }
 
-// end stops accepting, but not before those are in that are connecting now.
-func (a *acceptor) end(moment int64) {
-	k := a.core
-	if !a.Attached() {
-		return
-	}
-	if !k.proxy.shared.Load() {
-		k.sys.Quiesce(a.FD())
-	}
-	k.hurry(a.lst)
-	a.ending = true
-	k.ending++
-	if moment == 0 {
-		a.close()
-		return
-	}
-	a.SetDeadline(k.loop.Now() + moment)
-}
-
-// close takes what waits in the socket first, because closing it resets that.
-func (a *acceptor) close() {
-	k := a.core
-	a.accept(1 << 16)
-	k.loop.Close(&a.Conn)
-	k.ending--
-	k.sayEmpty()
-}
-
 // open makes the sockets of one address and port: those handed over to this
 // process, or new ones.
 func (p *Proxy) open(at rules.Listen) (*listener, error) {
-	l := &listener{addr: at.Address, port: at.Port}
+	p.awaitLeaving(at.Port)
+	l := &listener{addr: at.Address, port: at.Port, gone: make(chan struct{})}
 	l.fds = p.takeInherited(at)
 	if l.fds == nil {
 		fds, err := p.listen(at.Address, at.Port, len(p.cores))
@@ -219,43 +194,23 @@ func (p *Proxy) begin(l *listener) {
 	}
 }
 
-// end stops accepting after a moment, in nanoseconds. Connections that stand are
-// answered once more.
-func (p *Proxy) end(l *listener, moment int64) {
-	l.closed.Store(true)
-	for _, a := range l.acceptors {
-		a.core.loop.Post(func() { a.end(moment) })
-	}
-}
-
-// Shared says that another process holds the listening sockets too: the one that
-// opened them, or one that takes over. Then closing them here resets nobody, and
-// what is done to them is done to the other's.
-func (p *Proxy) Shared() { p.shared.Store(true) }
-
-// hurry gives the idle connections of a listener that ends a moment for a last request.
-func (k *core) hurry(l *listener) {
-	for _, c := range k.clients {
-		if c.lst == l && c.phase == phaseIdle {
-			c.SetDeadline(k.loop.Now() + lastMoment)
+// TryListen finds out whether the listeners that t would add can be opened. It
+// opens none.
+func (p *Proxy) TryListen(t *rules.Table) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range t.Ports() {
+		if p.listeners[at] != nil {
+			continue
 		}
+		p.awaitLeaving(at.Port)
+		fds, err := p.listen(at.Address, at.Port, 1)
+		if err != nil {
+			return err
+		}
+		closeAll(fds)
 	}
-}
-
-// handshakeTime is how long a connection may take from our answer to its first
-// segment until it stands: a round trip around the world.
-const handshakeTime = int64(200e6)
-
-// lastMoment is how long an idle connection is kept while draining: a request
-// that is on its way now still gets its answer.
-const lastMoment = int64(1e9)
-
-// idleTime is how long a connection may stay idle.
-func (k *core) idleTime(c *client) int64 {
-	if k.draining || c.lst.closed.Load() {
-		return lastMoment
-	}
-	return int64(c.lst.state.Load().opts.KeepAliveTimeout)
+	return nil
 }
 
 func closeAll(fds []int) {

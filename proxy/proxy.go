@@ -29,8 +29,9 @@ type Proxy struct {
 	listen func(addr netip.Addr, port uint16, n int) ([]int, error)
 	cores  []*core
 
-	mu        sync.Mutex // guards the four below
+	mu        sync.Mutex // guards the five below
 	listeners map[rules.Listen]*listener
+	leaving   []*listener // whose sockets may still be open
 	inherited map[netip.AddrPort][]int
 	opts      *Options
 	scarceAt  time.Time
