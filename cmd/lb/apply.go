@@ -5,13 +5,11 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"arzur.net/lb/configs"
 	"arzur.net/lb/discovery"
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy"
-	"arzur.net/lb/proxy/loop"
 	"arzur.net/lb/rules"
 )
 
@@ -36,18 +34,8 @@ func (s *server) load() (discovery.Snapshot, []string, error) {
 // would show that too, but only after the Source has let go of what it
 // announced before.
 func (s *server) tryOut(l *loaded) error {
-	open := s.proxy.Table().Ports()
-	for _, at := range l.table.Ports() {
-		if slices.Contains(open, at) {
-			continue
-		}
-		fds, err := loop.Listen(at.Address, at.Port, 1)
-		if err != nil {
-			return err
-		}
-		for _, fd := range fds {
-			_ = unix.Close(fd) // it was to be had, that is all
-		}
+	if err := s.proxy.TryListen(l.table); err != nil {
+		return err
 	}
 	if l.AccessLog.Path == "" || l.AccessLog == s.latest.Load().AccessLog {
 		return nil

@@ -61,7 +61,7 @@ func parse(set *flag.FlagSet, args []string) error {
 	set.Usage = func() {}
 	err := set.Parse(args)
 	if err == nil && set.NArg() > 0 {
-		return fmt.Errorf("unexpected %q%s", set.Arg(0), path(set.Arg(0)))
+		return fmt.Errorf("unexpected %q%s", set.Arg(0), asConfig(set.Arg(0)))
 	}
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
@@ -79,7 +79,8 @@ func parse(set *flag.FlagSet, args []string) error {
 	return errors.New(text)
 }
 
-func path(word string) string {
+// asConfig is for those who forget -config.
+func asConfig(word string) string {
 	if _, err := os.Stat(word); err == nil {
 		return "; did you mean -config " + word + "?"
 	}

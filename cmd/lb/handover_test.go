@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,6 +147,32 @@ func TestSIGUSR2_SocketsOfRemovedRulesAreClosed(t *testing.T) {
 	require.Equal(t, "200 one", get4(t, b))
 	_, err := net.Dial("tcp", local(a))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+func TestSIGUSR2_TheSuccessorKnowsWhoIsDown(t *testing.T) {
+	var strays atomic.Int32
+	sick := server4(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/check" {
+			strays.Add(1)
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	port := freePort(t)
+	p := start(t, "-config", write(t, "rules.yml", fmt.Sprintf(`port_rules:
+- {source_port: %d, address: 127.0.0.1, service: blog}
+services:
+  blog:
+    servers: [%q, %q]
+    health_check: {request_line: GET /check HTTP/1.0, interval: 1s}
+admin: "off"
+`, port, namedServer(t, "one"), sick)))
+	p.await("server is down", sick)
+	strays.Store(0)
+	l := startLoad(t, port)
+	handOver(t, p)
+	require.Zero(t, p.exit())
+	l.stop()
+	require.Zero(t, strays.Load())
 }
 
 // socketFile is a listening socket as systemd would open it.

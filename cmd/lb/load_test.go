@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -103,15 +104,17 @@ func TestLoad_ServersKilledAndRestarted(t *testing.T) {
 
 func TestLoad_TwoHundredReloads(t *testing.T) {
 	port := freePort(t)
+	other := freePort(t)
 	servers := []string{namedServer(t, "one"), namedServer(t, "two"), namedServer(t, "three")}
 	file := write(t, "rules.yml", rulesFor(port, servers...))
 	p := start(t, "-config", file)
 	l := startLoad(t, port)
 	for i := range 200 {
-		// One server leaves, another comes back; a listener comes and goes.
+		// A server leaves and comes back, and so does a listener.
 		text := rulesFor(port, servers[i%3], servers[(i+1)%3])
 		if i%2 == 0 {
-			text = rulesFor(port, servers...)
+			text = strings.Replace(rulesFor(port, servers...), "services:",
+				fmt.Sprintf("- {source_port: %d, address: 127.0.0.1, service: blog}\nservices:", other), 1)
 		}
 		write(t, file, text)
 		p.signal(syscall.SIGHUP)

@@ -135,6 +135,13 @@ func (w *transcript) next(parts []string) (line string, grown <-chan struct{}) {
 	}
 }
 
+// rewind has the next await look from the beginning.
+func (w *transcript) rewind() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read = 0
+}
+
 func containsAll(line []byte, parts []string) bool {
 	for _, p := range parts {
 		if !bytes.Contains(line, []byte(p)) {

@@ -168,7 +168,11 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 		s.proxy.Stop()
 		s.closeAccessLog(s.access)
 	}()
-	if err := s.apply(<-s.views); err != nil {
+	v := <-s.views
+	if in.ready >= 0 {
+		v = s.warmUp(v)
+	}
+	if err := s.apply(v); err != nil {
 		return bad(err)
 	}
 	s.proxy.Reloaded(true)
