@@ -1,9 +1,6 @@
 package http1
 
-import (
-	"bytes"
-	"math"
-)
+import "bytes"
 
 // options are the connection options that mean something to a proxy
 // (RFC 9110 7.6.1).
@@ -44,8 +41,11 @@ func (m *Message) length(value []byte, collapse bool) *Reject {
 
 var comma = []byte{','}
 
+// maxLength is well within what any peer can count and any sum can hold.
+const maxLength = 1e18 - 1
+
 // digits returns the number that b spells in decimal digits alone, -1 if it
-// spells none or one beyond int64.
+// spells none or one above maxLength.
 func digits(b []byte) int64 {
 	if len(b) == 0 {
 		return -1
@@ -55,11 +55,9 @@ func digits(b []byte) int64 {
 		if chars[c]&digitChar == 0 {
 			return -1
 		}
-		d := int64(c - '0')
-		if n > (math.MaxInt64-d)/10 {
+		if n = n*10 + int64(c-'0'); n > maxLength {
 			return -1
 		}
-		n = n*10 + d
 	}
 	return n
 }
