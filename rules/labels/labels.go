@@ -26,6 +26,7 @@ type Options struct {
 	EntryPoints       map[string]uint16 // what entry point names mean
 	DefaultEntryPoint string            // for rules that name none
 	Constraints       string            // which Subjects count: an expression over Label and LabelRegex
+	Shared            *Shared           // what the Subjects of the Source define for each other; nil: nothing
 }
 
 // DefaultOptions are what an empty configuration means.

@@ -1,0 +1,154 @@
+package labels
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// constraint says whether a Subject with these labels counts.
+type constraint func(labels map[string]string) bool
+
+// parseConstraints reads an expression over Label(`key`, `value`) and
+// LabelRegex(`key`, `regexp`) with &&, ||, ! and parentheses. It also reads
+// Traefik 1's list, "tag==blue, tag!=test-*", over the words of the label
+// traefik.tags: all its parts have to hold. "" always holds.
+func parseConstraints(text string) (constraint, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return func(map[string]string) bool { return true }, nil
+	}
+	if strings.HasPrefix(text, "tag") {
+		return parseTags(text)
+	}
+	// The language is a subset of Go's expressions, in Traefik too.
+	tree, err := parser.ParseExpr(text)
+	if err != nil {
+		return nil, err
+	}
+	return newConstraint(tree)
+}
+
+func newConstraint(tree ast.Expr) (constraint, error) {
+	switch e := tree.(type) {
+	case *ast.ParenExpr:
+		return newConstraint(e.X)
+	case *ast.UnaryExpr:
+		c, err := newConstraint(e.X)
+		if e.Op != token.NOT {
+			err = fmt.Errorf("column %d: operator %s; want !, && or ||", e.OpPos, e.Op)
+		}
+		return func(l map[string]string) bool { return !c(l) }, err
+	case *ast.BinaryExpr:
+		return newPair(e)
+	case *ast.CallExpr:
+		return newLabelMatch(e)
+	}
+	return nil, fmt.Errorf("column %d: want Label(`key`, `value`) or LabelRegex(`key`, `regexp`)", tree.Pos())
+}
+
+func newPair(e *ast.BinaryExpr) (constraint, error) {
+	left, err := newConstraint(e.X)
+	if err != nil {
+		return nil, err
+	}
+	right, err := newConstraint(e.Y)
+	if err != nil {
+		return nil, err
+	}
+	switch e.Op {
+	case token.LAND:
+		return func(l map[string]string) bool { return left(l) && right(l) }, nil
+	case token.LOR:
+		return func(l map[string]string) bool { return left(l) || right(l) }, nil
+	}
+	return nil, fmt.Errorf("column %d: operator %s; want && or ||", e.OpPos, e.Op)
+}
+
+func newLabelMatch(e *ast.CallExpr) (constraint, error) {
+	name, _ := e.Fun.(*ast.Ident)
+	if name == nil {
+		return nil, fmt.Errorf("column %d: want Label or LabelRegex", e.Pos())
+	}
+	known := []string{"Label", "LabelRegex"}
+	if !slices.Contains(known, name.Name) {
+		return nil, fmt.Errorf("column %d: unknown function %q%s; want Label or LabelRegex", e.Pos(), name.Name, didYouMean(name.Name, known))
+	}
+	if len(e.Args) != 2 {
+		return nil, fmt.Errorf("column %d: %s has %d arguments; want 2", e.Pos(), name.Name, len(e.Args))
+	}
+	var args [2]string
+	for i, arg := range e.Args {
+		literal, ok := arg.(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			return nil, fmt.Errorf("column %d: want a string in backquotes or double quotes", arg.Pos())
+		}
+		args[i], _ = strconv.Unquote(literal.Value) // the parser has checked it
+	}
+	if name.Name == "Label" {
+		return func(l map[string]string) bool {
+			value, found := l[args[0]]
+			return found && value == args[1]
+		}, nil
+	}
+	re, err := regexp.Compile(args[1])
+	if err != nil {
+		return nil, fmt.Errorf("column %d: %w", e.Args[1].Pos(), err)
+	}
+	return func(l map[string]string) bool {
+		value, found := l[args[0]]
+		return found && re.MatchString(value)
+	}, nil
+}
+
+func parseTags(text string) (constraint, error) {
+	var all []constraint
+	for part := range strings.SplitSeq(text, ",") {
+		key, pattern, wanted := strings.Cut(part, "==")
+		if !wanted {
+			var unwanted bool
+			if key, pattern, unwanted = strings.Cut(part, "!="); !unwanted {
+				return nil, fmt.Errorf("%q: want tag==value or tag!=value", strings.TrimSpace(part))
+			}
+		}
+		if key = strings.TrimSpace(key); key != "tag" {
+			return nil, fmt.Errorf("%q: only tag can be compared", key)
+		}
+		if pattern = strings.TrimSpace(pattern); pattern == "" {
+			return nil, errors.New("tag is compared with nothing")
+		}
+		c, err := newTagMatch(pattern, wanted)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return func(l map[string]string) bool {
+		return !slices.ContainsFunc(all, func(c constraint) bool { return !c(l) })
+	}, nil
+}
+
+// newTagMatch: one of the tags matches pattern, in which * stands for any text; or none of them does.
+func newTagMatch(pattern string, wanted bool) (constraint, error) {
+	re, err := regexp.Compile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, "(?s:.*)") + "$")
+	return func(l map[string]string) bool {
+		return slices.ContainsFunc(splitList(l["traefik.tags"]), re.MatchString) == wanted
+	}, err
+}
+
+// splitList splits at commas, trims, and drops what is empty.
+func splitList(s string) []string {
+	var list []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
+}

@@ -1,0 +1,176 @@
+package labels
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"arzur.net/lb/rules"
+)
+
+// addRouter makes the rules of one router: one for each port and service.
+func (d *traefik3Decoder) addRouter(e *element) {
+	reject := func(label, format string, args ...any) {
+		d.w.reject(d.s, cmp.Or(label, e.anyLabel()), e.name, format+"; the router is left out", args...)
+	}
+	needed := e.doubt("rule", "ruleSyntax", "entryPoints", "service", "tls")
+	d.report(e, cmp.Or(needed, e.doubt("middlewares")))
+	if needed != nil {
+		reject(needed.label, "%s", needed.reason)
+		return
+	}
+	if syntax := e.text("ruleSyntax"); syntax != "" && !strings.EqualFold(syntax, "v3") && !strings.EqualFold(syntax, "default") {
+		reject(e.label("ruleSyntax"), "syntax %q is not supported; write the rule in Traefik 3's and take this label out", syntax)
+		return
+	}
+	if e.section("tls") {
+		reject(e.anyOf("tls"), "https is not supported yet")
+		return
+	}
+	ports, why := d.ports(e)
+	if why != "" {
+		reject(e.label("entryPoints"), "%s", why)
+		return
+	}
+	base, why := d.base(e)
+	if why != "" {
+		reject(e.label("rule"), "%s", why)
+		return
+	}
+	targets, why := d.targets(e)
+	if why != "" {
+		reject(e.label("service"), "%s", why)
+		return
+	}
+	d.edit(&base, e, targets)
+	d.reportUnread(e)
+	if targets[0].service == "" && base.Redirect == nil && base.Refuse == "" {
+		reject(e.label("service"), "noop@internal serves nothing, and no middleware redirects")
+		return
+	}
+	d.add(base, ports, targets)
+}
+
+// addDefaultRouter makes the router of a Subject that has none, for its only service.
+func (d *traefik3Decoder) addDefaultRouter() {
+	e := newElement(d.s.Service, d.s)
+	d.addRouter(e)
+}
+
+// base is the rule but for port, service and what middlewares do.
+func (d *traefik3Decoder) base(e *element) (r rules.Rule, why string) {
+	expr := e.text("rule")
+	if expr == "" {
+		var err error
+		if expr, err = defaultExpr(d.s, d.o); err != nil {
+			return r, "default_rule: " + err.Error()
+		}
+	}
+	if expr == "" {
+		return r, "it has no rule, and the default rule is empty"
+	}
+	return rules.Rule{
+		Name:     e.name,
+		Origin:   d.s.origin(cmp.Or(e.label("rule"), e.anyLabel())),
+		Expr:     expr,
+		Priority: TraefikPriority(cmp.Or(e.number("priority", 0), len(expr))),
+	}, ""
+}
+
+// ports are where a router's entry points listen, as far as lb speaks there.
+func (d *traefik3Decoder) ports(e *element) (ports []uint16, why string) {
+	names := e.list("entryPoints")
+	if len(names) == 0 {
+		names = []string{d.o.DefaultEntryPoint}
+	}
+	for _, name := range names {
+		port, known := d.o.EntryPoints[name]
+		switch {
+		case !known:
+			all := slices.Sorted(maps.Keys(d.o.EntryPoints))
+			why = fmt.Sprintf("unknown entry point %q%s; known are %s", name, didYouMean(name, all), strings.Join(all, ", "))
+		case speaksTLS(name, port):
+			why = fmt.Sprintf("entry point %q: https is not supported yet", name)
+		case slices.Contains(ports, port):
+			continue
+		default:
+			ports = append(ports, port)
+			continue
+		}
+		if len(names) > 1 {
+			d.w.warn(d.s, e.label("entryPoints"), "%s", why)
+		}
+	}
+	if len(ports) > 0 {
+		return ports, ""
+	}
+	return nil, why
+}
+
+// add makes a rule of base for each port and target.
+func (d *traefik3Decoder) add(base rules.Rule, ports []uint16, targets []target3) {
+	for _, port := range ports {
+		base.Port = port
+		if base.Refuse != "" {
+			d.w.Rules = append(d.w.Rules, base)
+			continue
+		}
+		for _, t := range targets {
+			r := base
+			r.Service, r.Weight, r.ServerHost = t.service, t.weight, t.serverHost
+			d.w.Rules = append(d.w.Rules, r)
+		}
+	}
+}
+
+// edit applies the router's middlewares to r, and refuses what asks for more than lb can do.
+func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) {
+	refuse := func(label, why string) {
+		if r.Refuse == "" {
+			r.Refuse = why
+			d.w.reject(d.s, label, e.name, "%s; the rule answers 503", why)
+		}
+	}
+	if f := e.doubt("middlewares"); f != nil {
+		refuse(f.label, f.reason)
+	}
+	applied := 0
+	var apply func(refs, within []string) string
+	apply = func(refs, within []string) string {
+		for _, ref := range refs {
+			if applied++; applied > mostMiddlewares {
+				return fmt.Sprintf("more than %d middlewares", mostMiddlewares)
+			}
+			m, why := d.middleware(ref)
+			if why == "" && slices.Contains(within, m.name) {
+				why = fmt.Sprintf("middleware %q is a chain that leads back to itself", ref)
+			}
+			if why == "" && m.redirect != nil && r.Redirect != nil {
+				d.w.warn(d.s, e.label("middlewares"), "%q redirects, but an earlier middleware does already; a rule has one redirect", ref)
+			}
+			if why == "" {
+				why = m.apply(r)
+			}
+			if why == "" && m.chain != nil {
+				why = apply(m.chain, append(within[:len(within):len(within)], m.name))
+			}
+			if why != "" {
+				return why
+			}
+		}
+		return ""
+	}
+	if why := apply(e.list("middlewares"), nil); why != "" {
+		refuse(e.label("middlewares"), why)
+	}
+	for _, t := range targets {
+		if t.refuse != "" {
+			refuse(cmp.Or(e.label("service"), e.anyLabel()), t.refuse)
+		}
+	}
+}
+
+// mostMiddlewares bounds what chains of chains can grow to.
+const mostMiddlewares = 100
