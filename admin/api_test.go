@@ -203,11 +203,11 @@ func TestHealthz(t *testing.T) {
 		require.Equal(t, body, got)
 	}
 	f("/healthz", 200, "ok\n")
-	f("/healthz?verbose", 200, "[+] ready\n[+] event loops\n[!] rules: 1 rejected, see /api/rejected\n[+] service blog: 1 of 2 servers usable\nok\n")
+	f("/healthz?verbose", 200, "[+] ready\n[+] event loops\n[+] engine\n[!] rules: 1 rejected, see /api/rejected\n[+] service blog: 1 of 2 servers usable\nok\n")
 	for _, b := range d.Registry.All() {
 		b.SetDown(true, &health.Verdict{Reason: "test"})
 	}
-	f("/healthz?verbose", 200, "[+] ready\n[+] event loops\n[!] rules: 1 rejected, see /api/rejected\n[!] service blog: 0 of 2 servers usable\nok\n")
+	f("/healthz?verbose", 200, "[+] ready\n[+] event loops\n[+] engine\n[!] rules: 1 rejected, see /api/rejected\n[!] service blog: 0 of 2 servers usable\nok\n")
 	ready, reason = false, "draining"
 	f("/healthz", 503, "ready: draining\n")
 	ready = true

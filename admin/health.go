@@ -70,11 +70,15 @@ func (s *Server) parts() []part {
 	if n := s.Proxy.Silent(loopPatience); n > 0 {
 		loops.well, loops.reason = false, fmt.Sprintf("%d do not answer", n)
 	}
+	engine := part{name: "engine", well: true, fatal: true}
+	if n, tooMany := s.Proxy.Panics(); tooMany {
+		engine.well, engine.reason = false, fmt.Sprintf("%d panics, too many of them of late; see the log", n)
+	}
 	rejected := part{name: "rules", well: true}
 	if n := s.countRejected(); n > 0 {
 		rejected.well, rejected.reason = false, fmt.Sprintf("%d rejected, see /api/rejected", n)
 	}
-	parts := []part{ready, loops, rejected}
+	parts := []part{ready, loops, engine, rejected}
 	now := health.Now()
 	for _, p := range s.pools() {
 		n := usable(p, now)

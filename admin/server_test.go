@@ -60,7 +60,14 @@ func (d *desk) use(in rules.Input) {
 	d.t.Helper()
 	table, problems := rules.Compile(in, d.Registry)
 	require.Empty(d.t, problems)
-	require.NoError(d.t, d.Proxy.Apply(table, &proxy.DefaultOptions))
+	require.NoError(d.t, d.Proxy.Apply(table, &patient))
+}
+
+// patient are engine settings under which no test waits for a deadline.
+var patient = proxy.Options{
+	HeaderTimeout: time.Minute, BodyTimeout: time.Minute, ConnectTimeout: time.Minute, ResponseTimeout: time.Minute,
+	ResponseBodyTimeout: time.Minute, WriteTimeout: time.Minute, KeepAliveTimeout: time.Minute, UpstreamKeepAlive: time.Minute,
+	MaxIdle: 16,
 }
 
 // ask sends a request with any Host and returns status and body.

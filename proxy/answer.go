@@ -82,11 +82,8 @@ func appendError(dst []byte, f *failure, x *Exchange) []byte {
 	if !own {
 		page = errorBody(f, x)
 	}
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(f.status), 10)
-	dst = append(dst, ' ')
-	dst = append(dst, http1.StatusText(f.status)...)
-	dst = append(dst, "\r\nContent-Type: "...)
+	dst = appendStatus(dst, f.status, http1.StatusText(f.status))
+	dst = append(dst, "Content-Type: "...)
 	dst = append(dst, page.ContentType...)
 	dst = append(dst, "\r\nX-Request-Id: "...)
 	dst = append(dst, x.requestID()...)

@@ -335,6 +335,6 @@ func (c *client) release() bool {
 
 // Panicked is called by the Loop after a panic inside one of our handlers.
 func (c *client) Panicked() {
-	c.core.proxy.panics.Add(1)
+	c.core.proxy.panics.add()
 	c.gone()
 }

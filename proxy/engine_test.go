@@ -33,7 +33,7 @@ type bed struct {
 // newBed starts an engine with one rule for any host and one service.
 func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	t.Helper()
-	b := &bed{t: t, loops: 2, port: freePort(t), registry: health.NewRegistry(), opts: DefaultOptions}
+	b := &bed{t: t, loops: 2, port: freePort(t), registry: health.NewRegistry(), opts: testOptions}
 	b.service = newBedService(backends...)
 	b.rule = rules.Rule{Port: b.port, Address: netip.MustParseAddr("127.0.0.1"), Service: "web", Origin: "test"}
 	if change != nil {

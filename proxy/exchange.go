@@ -134,8 +134,8 @@ func (x *Exchange) start(c *client, state *portState, data []byte) {
 		fail = bad
 	}
 	c.keep(data[r.Head+n:])
-	if c.in != nil && r.Has(http1.IDUpgrade) && !x.upgrade {
-		c.last = true // what follows may be in the protocol that was asked for and not given
+	if c.in != nil && r.Has(http1.IDUpgrade) {
+		c.last = true // what follows may be in the protocol that was asked for, and never a request
 	}
 	switch {
 	case fail != nil:

@@ -47,3 +47,22 @@ func newBedService(backends ...string) rules.Service {
 	}
 	return s
 }
+
+// testOptions are like the program's defaults.
+var testOptions = Options{
+	HeaderTimeout:       10 * time.Second,
+	BodyTimeout:         30 * time.Second,
+	ConnectTimeout:      2 * time.Second,
+	ResponseTimeout:     60 * time.Second,
+	ResponseBodyTimeout: 60 * time.Second,
+	WriteTimeout:        30 * time.Second,
+	KeepAliveTimeout:    75 * time.Second,
+	UpstreamKeepAlive:   50 * time.Second,
+	TunnelTimeout:       time.Hour,
+	QueueTimeout:        5 * time.Second,
+	DrainTimeout:        30 * time.Second,
+	MaxIdle:             256,
+	QueueLength:         1024,
+	Retries:             2,
+	RetryBudget:         20,
+}

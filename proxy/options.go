@@ -7,8 +7,9 @@ import (
 	"arzur.net/lb/proxy/http1"
 )
 
-// Options are the engine's settings. A Proxy takes new ones with each Table; an
-// Exchange keeps those that it started with.
+// Options are the engine's settings, all of them: what an operator leaves out is
+// filled in by package configs, the home of the defaults. A Proxy takes new ones
+// with each Table; an Exchange keeps those that it started with.
 type Options struct {
 	HeaderTimeout       time.Duration // a whole request head, from its first byte: 408
 	BodyTimeout         time.Duration // silence inside a request body: 408
@@ -42,25 +43,6 @@ type Options struct {
 type ErrorPage struct {
 	ContentType string
 	Body        []byte
-}
-
-// DefaultOptions are what an empty configuration means.
-var DefaultOptions = Options{
-	HeaderTimeout:       10 * time.Second,
-	BodyTimeout:         30 * time.Second,
-	ConnectTimeout:      2 * time.Second,
-	ResponseTimeout:     60 * time.Second,
-	ResponseBodyTimeout: 60 * time.Second,
-	WriteTimeout:        30 * time.Second,
-	KeepAliveTimeout:    75 * time.Second,
-	UpstreamKeepAlive:   50 * time.Second,
-	TunnelTimeout:       time.Hour,
-	QueueTimeout:        5 * time.Second,
-	DrainTimeout:        30 * time.Second,
-	MaxIdle:             256,
-	QueueLength:         1024,
-	Retries:             2,
-	RetryBudget:         20,
 }
 
 func (o *Options) trusts(ip netip.Addr) bool {

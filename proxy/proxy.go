@@ -33,12 +33,11 @@ type Proxy struct {
 	listeners map[rules.Listen]*listener
 	leaving   []*listener // whose sockets may still be open
 	inherited map[netip.AddrPort][]int
-	opts      *Options
 	scarceAt  time.Time
 
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
-	panics      atomic.Int64
+	panics      panics
 	queueWake   []atomic.Bool
 	empty       chan struct{} // a core has no connections left
 	running     sync.WaitGroup
@@ -76,7 +75,6 @@ func New(c Config) (*Proxy, error) {
 		listen:    c.Listen,
 		listeners: map[rules.Listen]*listener{},
 		inherited: map[netip.AddrPort][]int{},
-		opts:      &DefaultOptions,
 		queueWake: make([]atomic.Bool, c.Loops),
 		empty:     make(chan struct{}, c.Loops),
 	}
@@ -144,7 +142,6 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 	}
 	p.table.Store(t)
 	p.reloads.applied.Add(1)
-	p.opts = o
 	for at, l := range p.listeners {
 		if want[at] {
 			l.use(t.On(at.Address, at.Port), o)

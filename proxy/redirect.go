@@ -37,12 +37,8 @@ func (x *Exchange) redirect() {
 	if !x.reqDone {
 		x.client.last, x.client.linger = true, true
 	}
-	out := x.core.loop.Out()
-	out = append(out, "HTTP/1.1 "...)
-	out = strconv.AppendInt(out, int64(x.status), 10)
-	out = append(out, ' ')
-	out = append(out, http1.StatusText(x.status)...)
-	out = append(out, "\r\nLocation: "...)
+	out := appendStatus(x.core.loop.Out(), x.status, http1.StatusText(x.status))
+	out = append(out, "Location: "...)
 	out = append(out, x.buf...)
 	out = append(out, "\r\nContent-Length: 0\r\n"...)
 	out = x.appendConnection(out)

@@ -51,10 +51,13 @@ func (x *Exchange) appendConnection(b []byte) []byte {
 }
 
 func appendStatusLine(b []byte, r *http1.Response) []byte {
-	b = append(b, "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(r.Status), 10)
-	b = append(b, ' ')
-	return append(append(b, r.Reason...), "\r\n"...)
+	return appendStatus(b, r.Status, r.Reason)
+}
+
+func appendStatus[T []byte | string](b []byte, code int, reason T) []byte {
+	b = strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(code), 10)
+	b = append(append(b, ' '), reason...)
+	return append(b, "\r\n"...)
 }
 
 // appendInterim writes a 1xx response.

@@ -160,7 +160,8 @@ func (e emitter) backends(t *rules.Table) {
 // emit sends what the Proxy itself knows, rather than its Loops.
 func (p *Proxy) emit(e emitter) {
 	e.put(connsOpen, float64(p.connections.Load()))
-	e.put(panicsTotal, float64(p.panics.Load()))
+	panicked, _ := p.Panics()
+	e.put(panicsTotal, float64(panicked))
 	e.put(tableGeneration, float64(p.reloads.applied.Load()))
 	e.put(reloadsTotal, float64(p.reloads.good.Load()), "success")
 	e.put(reloadsTotal, float64(p.reloads.bad.Load()), "rejected")

@@ -42,7 +42,7 @@ type simBed struct {
 
 func newSimBed(t testing.TB, seed uint64, loops int) *simBed {
 	b := &simBed{
-		t: t, Sim: loop.NewSim(seed), registry: health.NewRegistry(), opts: DefaultOptions,
+		t: t, Sim: loop.NewSim(seed), registry: health.NewRegistry(), opts: testOptions,
 		rule: rules.Rule{Port: simFront.Port(), Address: simFront.Addr(), Service: "web", Origin: "test"},
 	}
 	systems := []*loop.Sim{b.Sim}

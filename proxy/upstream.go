@@ -90,7 +90,7 @@ func (u *upstream) Expired() {
 
 // Panicked is called by the Loop after a panic inside one of our handlers.
 func (u *upstream) Panicked() {
-	u.core.proxy.panics.Add(1)
+	u.core.proxy.panics.add()
 	if x := u.x; x != nil {
 		x.attemptFailed(health.Unjudged, &failures[internalError], "panic")
 		return

@@ -31,22 +31,9 @@ func check(args []string) int {
 	}
 	if *verbose {
 		fmt.Print(l.table)
-		printNames(l)
 	}
 	fmt.Printf("ok: %s, %s\n", count(len(l.table.Entries()), "rule"), count(len(l.table.Ports()), "listener"))
 	return exitOK
-}
-
-// printNames says why the Table shows no server for these: looking names up is
-// not for a check, which may run where nobody knows them.
-func printNames(l *loaded) {
-	for i := range l.Services {
-		for _, instance := range l.Services[i].Instances {
-			if !instance.Addr.IsValid() {
-				fmt.Printf("%s: name %s is looked up while running\n", l.Services[i].Name, instance.Host)
-			}
-		}
-	}
 }
 
 func count(n int, what string) string {
