@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -64,6 +66,25 @@ func (s *server) reload(v view) {
 	s.proxy.Reloaded(true)
 	s.log.Info("reloaded", zap.Int("rules", len(s.rules)), zap.Strings("files", s.config.Files))
 	notify("READY=1")
+}
+
+// rejected hands the error of a load on. Any goroutine may call it.
+func (s *server) rejected(ctx context.Context, err error) {
+	if err == nil {
+		return // what was loaded follows as a view
+	}
+	select {
+	case s.failures <- err:
+	case <-ctx.Done():
+	}
+}
+
+func (s *server) logRejected(err error) {
+	for line := range strings.Lines(err.Error()) {
+		s.log.Error("reload rejected: old configuration keeps serving", zap.String("error", strings.TrimSpace(line)))
+	}
+	s.proxy.Reloaded(false)
+	notify("READY=1") // after RELOADING=1; it is as ready as before
 }
 
 // apply puts a view into use. After an error all is as before.

@@ -51,10 +51,10 @@ func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 // namedServer answers every request with its name, from inside the test.
 func namedServer(t *testing.T, name string) string {
 	t.Helper()
-	return server4(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, name) }))
+	return testServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, name) }))
 }
 
-func server4(t *testing.T, h http.Handler) (address string) {
+func testServer(t *testing.T, h http.Handler) (address string) {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)

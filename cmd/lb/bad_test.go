@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -69,13 +70,13 @@ func TestBadConfig_AtReloadKeepsTheOld(t *testing.T) {
 			p.signal(syscall.SIGHUP)
 			line := p.await(`"level":"error"`, `reload rejected: old configuration keeps serving`)
 			require.Contains(t, unquoted(line), m.want)
-			require.Equal(t, "200 one", get4(t, port))
+			require.Equal(t, "200 one", visit(t, port))
 		})
 	}
 	p.t = t
 	write(t, file, rulesFor(port, namedServer(t, "two")))
 	p.await(`"rule changed"`)
-	require.Equal(t, "200 two", get4(t, port))
+	require.Equal(t, "200 two", visit(t, port))
 }
 
 func TestBadPaths_AtStart(t *testing.T) {
@@ -88,11 +89,42 @@ func TestBadPaths_AtStart(t *testing.T) {
 	dir := t.TempDir()
 	f(filepath.Join(dir, "missing.yml"), "no such file or directory")
 	f(dir, "no *.yml or *.yaml file in this folder")
-	if os.Geteuid() != 0 { // root reads everything
-		closed := filepath.Join(dir, "closed")
-		require.NoError(t, os.Mkdir(closed, 0))
-		f(closed, "permission denied")
+
+	closed := filepath.Join(dir, "closed")
+	require.NoError(t, os.Mkdir(closed, 0))
+	r := asNobody(t, "-config", closed)
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, "permission denied")
+}
+
+// asNobody runs lb to its end without the rights of root.
+func asNobody(t *testing.T, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
+	return finish(t, cmd)
+}
+
+func TestNoPermissionForThePort(t *testing.T) {
+	const port = 80
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if first, _ := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && first <= port {
+		return // here everybody may, as in a container of Docker
+	}
+	r := asNobody(t, "-config", readable(t, write(t, "rules.yml", rulesFor(port, namedServer(t, "one")))))
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, "127.0.0.1:80 needs root, CAP_NET_BIND_SERVICE (setcap cap_net_bind_service=+ep lb) or net.ipv4.ip_unprivileged_port_start")
+}
+
+// readable lets everybody read a file in a test's own folder.
+func readable(t *testing.T, file string) string {
+	t.Helper()
+	for dir := filepath.Dir(file); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		require.NoError(t, os.Chmod(dir, 0o755))
+	}
+	return file
 }
 
 func TestPortInUse(t *testing.T) {
@@ -111,7 +143,7 @@ func TestPortInUse(t *testing.T) {
 	p := start(t, "-config", file)
 	write(t, file, fmt.Sprintf("port_rules:\n- {source_port: %d, address: 127.0.0.1, service: x}\n", port)+"services: {x: {servers: [127.0.0.1]}}\n")
 	p.await("reload rejected: old configuration keeps serving", "in use by another program")
-	require.Equal(t, "200 one", get4(t, free))
+	require.Equal(t, "200 one", visit(t, free))
 }
 
 func TestSecondInstance_DoesNotShareThePort(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // handoverVar says that the sockets come from the process that the new one
@@ -30,6 +32,42 @@ const readyWord = "ready"
 type successor struct {
 	process *os.Process
 	ready   *os.File
+}
+
+// handOver starts a successor. What is returned says how that ended.
+func (s *server) handOver() chan error {
+	ended := make(chan error, 1)
+	if os.Getpid() == 1 {
+		ended <- errors.New("process 1 cannot: the container ends with it; start a new container instead")
+		return ended
+	}
+	next, err := s.startSuccessor()
+	if err != nil {
+		ended <- err
+		return ended
+	}
+	s.next = next
+	s.log.Info("handing over", zap.Int("pid", next.process.Pid))
+	go func() { // ends with await, which is bounded; nobody waits at exit
+		err := next.await()
+		if err == nil {
+			// From the main process, whose word systemd takes.
+			notify(fmt.Sprintf("MAINPID=%d", next.process.Pid))
+		}
+		ended <- err
+	}()
+	return ended
+}
+
+func (s *server) startSuccessor() (*successor, error) {
+	control, err := s.adminSocket()
+	if err != nil {
+		return nil, err
+	}
+	if control != nil {
+		defer control.Close()
+	}
+	return startSuccessor(s.proxy.Sockets(), control, s.held)
 }
 
 // startSuccessor starts this program anew, from the file that now bears its

@@ -82,13 +82,13 @@ func TestSIGUSR2_HandsOver(t *testing.T) {
 	for !ask() { // each is answered, and one of them is the last
 	}
 	require.Zero(t, p.exit())
-	require.Equal(t, "200 one", get4(t, port))
+	require.Equal(t, "200 one", visit(t, port))
 	r := lb(t, "health", "-admin", local(control))
 	require.Zero(t, r.code, r.stderr)
 
 	// And again: the successor is as good as its predecessor.
 	third := handOverFrom(t, p, second)
-	require.Equal(t, "200 one", get4(t, port))
+	require.Equal(t, "200 one", visit(t, port))
 	require.Zero(t, lb(t, "health", "-admin", local(control)).code)
 	require.NoError(t, syscall.Kill(third, syscall.SIGTERM))
 	awaitEnd(t, third)
@@ -114,7 +114,7 @@ func TestSIGUSR2_StartsTheNewBinary(t *testing.T) {
 	handOver(t, p)
 	require.Contains(t, p.stderr.String(), `"version":"v2"`)
 	require.Zero(t, p.exit())
-	require.Equal(t, "200 one", get4(t, port))
+	require.Equal(t, "200 one", visit(t, port))
 }
 
 func TestSIGUSR2_ASuccessorThatFailsLeavesTheOldServing(t *testing.T) {
@@ -124,12 +124,33 @@ func TestSIGUSR2_ASuccessorThatFailsLeavesTheOldServing(t *testing.T) {
 	write(t, file, "port_rules: what\n")
 	p.signal(syscall.SIGUSR2)
 	p.await("hand-over failed; this process keeps serving", "exit status 1")
-	require.Equal(t, "200 one", get4(t, port))
+	require.Equal(t, "200 one", visit(t, port))
 	// And it can be tried again.
 	write(t, file, rulesFor(port, namedServer(t, "two")))
 	handOver(t, p)
 	require.Zero(t, p.exit())
-	require.Equal(t, "200 two", get4(t, port))
+	require.Equal(t, "200 two", visit(t, port))
+}
+
+func TestSIGUSR2_AndSIGTERMEndBoth(t *testing.T) {
+	// The successor waits for a first check, and so is not ready yet.
+	quiet, port := slowServer(t), freePort(t)
+	file := write(t, "rules.yml", rulesFor(port, quiet.address))
+	p := start(t, "-config", file)
+	p.signal(syscall.SIGSTOP) // it must not reload meanwhile
+	write(t, file, fmt.Sprintf(`port_rules:
+- {source_port: %d, address: 127.0.0.1, service: blog}
+services:
+  blog: {servers: [%q], health_check: {request_line: GET / HTTP/1.0, interval: 10ms, response_timeout: 20s}}
+admin: "off"
+`, port, quiet.address))
+	p.signal(syscall.SIGCONT)
+	p.signal(syscall.SIGUSR2)
+	pid := successorOf(t, p)
+	p.signal(syscall.SIGTERM)
+	require.Zero(t, p.exit())
+	close(quiet.answer)
+	awaitEnd(t, pid)
 }
 
 func TestSIGUSR2_SocketsOfRemovedRulesAreClosed(t *testing.T) {
@@ -144,14 +165,14 @@ func TestSIGUSR2_SocketsOfRemovedRulesAreClosed(t *testing.T) {
 	successorOf(t, p)
 	p.await("inherited socket is not named by any rule", local(a))
 	require.Zero(t, p.exit())
-	require.Equal(t, "200 one", get4(t, b))
+	require.Equal(t, "200 one", visit(t, b))
 	_, err := net.Dial("tcp", local(a))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
 func TestSIGUSR2_TheSuccessorKnowsWhoIsDown(t *testing.T) {
 	var strays atomic.Int32
-	sick := server4(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	sick := testServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/check" {
 			strays.Add(1)
 		}

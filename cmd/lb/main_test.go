@@ -37,6 +37,9 @@ func testMain(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // some tests run the program as nobody
+		panic(err)
+	}
 	// By default a process with the race detector takes a second to end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	binary = filepath.Join(dir, "lb")
@@ -273,7 +276,12 @@ type result struct {
 // lb runs the program to its end.
 func lb(t *testing.T, args ...string) result {
 	t.Helper()
-	cmd := exec.Command(binary, args...)
+	return finish(t, exec.Command(binary, args...))
+}
+
+// finish runs a command to its end.
+func finish(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })

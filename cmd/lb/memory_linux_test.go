@@ -65,7 +65,7 @@ func sum(r io.Reader) (text string, n int64, err error) {
 func TestMemory_LongBodiesHoldItFlat(t *testing.T) {
 	const up, down = 100 << 20, 1 << 30
 	port := freePort(t)
-	server := server4(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := testServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			_, n, err := sum(r.Body)
 			fmt.Fprint(w, n, err)
@@ -125,7 +125,7 @@ func (zeros) Read(p []byte) (int, error) {
 func TestMemory_ABodyArrivesAsSent(t *testing.T) {
 	const size = 20 << 20
 	port := freePort(t)
-	server := server4(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := testServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Else net/http throws away what has not been read when the answer begins.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		_, _ = io.Copy(w, r.Body)

@@ -27,21 +27,21 @@ func TestReload_AddsAndRemovesListeners(t *testing.T) {
 	}
 	file := write(t, "rules.yml", rules(a))
 	p := start(t, "-config", file)
-	get4(t, a)
+	visit(t, a)
 
 	write(t, file, rules(a, b)) // by itself
 	p.await("listening", fmt.Sprintf("127.0.0.1:%d", b))
 	p.await("rule added", fmt.Sprintf("127.0.0.1:%d", b))
 	p.await("reloaded")
-	get4(t, a)
-	get4(t, b)
+	visit(t, a)
+	visit(t, b)
 
 	write(t, file, rules(b))
 	p.signal(syscall.SIGHUP)
 	p.await("stopped listening", fmt.Sprintf("127.0.0.1:%d", a))
 	p.await("rule removed", fmt.Sprintf("127.0.0.1:%d", a))
 	p.await("reloaded")
-	get4(t, b)
+	visit(t, b)
 	require.Eventually(t, func() bool {
 		c, err := net.Dial("tcp", local(a))
 		if err == nil {
@@ -85,10 +85,10 @@ func TestReload_SeesSymlinkSwaps(t *testing.T) {
 	}
 	swap("v1", namedServer(t, "one"))
 	p := start(t, "-config", filepath.Join(dir, "current"))
-	require.Equal(t, "200 one", get4(t, port))
+	require.Equal(t, "200 one", visit(t, port))
 	swap("v2", namedServer(t, "two"))
 	p.await("reloaded")
-	require.Equal(t, "200 two", get4(t, port))
+	require.Equal(t, "200 two", visit(t, port))
 }
 
 func TestReload_SettingsForTheNextStart(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -68,6 +67,7 @@ type server struct {
 	read   func() (*loaded, error)
 	first  *loaded // until source has taken it
 	held   bool    // systemd holds the sockets too
+	next   *successor
 
 	registry *health.Registry
 	checker  *health.Checker
@@ -230,93 +230,11 @@ func (s *server) loop(signals <-chan os.Signal) os.Signal {
 					takeover = s.handOver()
 				}
 			default:
+				if takeover != nil {
+					_ = s.next.process.Signal(sig) // it is to end too; if it has ended, so be it
+				}
 				return sig
 			}
 		}
 	}
-}
-
-// handOver starts a successor. What is returned says how that ended.
-func (s *server) handOver() chan error {
-	ended := make(chan error, 1)
-	if os.Getpid() == 1 {
-		ended <- errors.New("process 1 cannot: the container ends with it; start a new container instead")
-		return ended
-	}
-	next, err := s.startSuccessor()
-	if err != nil {
-		ended <- err
-		return ended
-	}
-	s.log.Info("handing over", zap.Int("pid", next.process.Pid))
-	go func() { // ends with await, which is bounded; nobody waits at exit
-		err := next.await()
-		if err == nil {
-			// From the main process, whose word systemd takes.
-			notify(fmt.Sprintf("MAINPID=%d", next.process.Pid))
-		}
-		ended <- err
-	}()
-	return ended
-}
-
-func (s *server) startSuccessor() (*successor, error) {
-	control, err := s.adminSocket()
-	if err != nil {
-		return nil, err
-	}
-	if control != nil {
-		defer control.Close()
-	}
-	return startSuccessor(s.proxy.Sockets(), control, s.held)
-}
-
-// drain ends the program: what is under way is answered first. A second signal
-// ends it at once.
-func (s *server) drain(last os.Signal, signals <-chan os.Signal) int {
-	if s.draining.Store(true); last == handedOver {
-		s.stopAdmin() // the successor answers there
-		s.proxy.Shared()
-	} else {
-		notify("STOPPING=1")
-	}
-	s.log.Info("draining", zap.Stringer("signal", last), zap.Duration("at_most", s.config.Defaults.DrainTimeout))
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.Defaults.DrainTimeout)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- s.proxy.Drain(ctx) }() // ends with ctx
-	for {
-		select {
-		case err := <-ended:
-			if err != nil {
-				s.log.Warn("not all could be answered in time", zap.Error(err))
-			}
-			s.log.Info("ended")
-			return exitOK
-		case sig := <-signals:
-			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
-				s.log.Warn("ended at once", zap.Stringer("signal", sig))
-				return 128 + int(sig.(syscall.Signal))
-			}
-		}
-	}
-}
-
-// rejected hands the error of a load on. Any goroutine may call it.
-func (s *server) rejected(ctx context.Context, err error) {
-	if err == nil {
-		return // what was loaded follows as a view
-	}
-	select {
-	case s.failures <- err:
-	case <-ctx.Done():
-	}
-}
-
-func (s *server) logRejected(err error) {
-	for line := range strings.Lines(err.Error()) {
-		s.log.Error("reload rejected: old configuration keeps serving", zap.String("error", strings.TrimSpace(line)))
-	}
-	s.proxy.Reloaded(false)
-	notify("READY=1") // after RELOADING=1; it is as ready as before
 }

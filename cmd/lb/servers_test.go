@@ -16,8 +16,7 @@ func webRoot(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	// nginx, started by root, serves as somebody else.
-	require.NoError(t, os.Chmod(dir, 0o755))
-	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	readable(t, filepath.Join(dir, "small.txt"))
 	for name, size := range map[string]int{"small.txt": 10, "empty.txt": 0, "big.bin": 3 << 20} {
 		text := strings.Repeat("0123456789abcdef", size/16+1)[:size]
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
@@ -98,7 +97,7 @@ func TestServers_PythonHTTPServer(t *testing.T) {
 }
 
 func TestServers_Go(t *testing.T) {
-	address := server4(t, http.FileServer(http.Dir(webRoot(t))))
+	address := testServer(t, http.FileServer(http.Dir(webRoot(t))))
 	var port int
 	_, err := fmt.Sscanf(address, "127.0.0.1:%d", &port)
 	require.NoError(t, err)

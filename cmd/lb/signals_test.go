@@ -46,7 +46,7 @@ type slow struct {
 
 func slowServer(t *testing.T) *slow {
 	s := &slow{asked: make(chan struct{}, 16), answer: make(chan struct{})}
-	s.address = server4(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.address = testServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked <- struct{}{}
 		select {
 		case <-s.answer:
@@ -158,7 +158,7 @@ func TestSIGUSR1_ReopensTheAccessLog(t *testing.T) {
 	port, path := freePort(t), filepath.Join(t.TempDir(), "access.log")
 	p := start(t, "-config", write(t, "rules.yml",
 		rulesFor(port, namedServer(t, "one"))+"access_log: {path: "+path+", format: combined}\n"))
-	get4(t, port)
+	visit(t, port)
 	require.Eventually(t, func() bool {
 		info, err := os.Stat(path)
 		return err == nil && info.Size() > 0
@@ -166,7 +166,7 @@ func TestSIGUSR1_ReopensTheAccessLog(t *testing.T) {
 	require.NoError(t, os.Rename(path, path+".1"))
 	p.signal(syscall.SIGUSR1)
 	p.await("access log reopened")
-	get4(t, port)
+	visit(t, port)
 	p.signal(syscall.SIGTERM)
 	require.Zero(t, p.exit())
 	for _, name := range []string{path, path + ".1"} {
@@ -181,11 +181,11 @@ func TestAccessLog_ToStdoutAndSwitchedAtReload(t *testing.T) {
 	text := rulesFor(port, namedServer(t, "one"))
 	file := write(t, "rules.yml", text+"access_log: {path: stdout}\n")
 	p := start(t, "-config", file)
-	get4(t, port)
+	visit(t, port)
 	path := filepath.Join(t.TempDir(), "access.log")
 	write(t, file, text+"access_log: {path: "+path+"}\n")
 	p.await("reloaded")
-	get4(t, port)
+	visit(t, port)
 	p.signal(syscall.SIGTERM)
 	require.Zero(t, p.exit())
 	<-p.stdout.complete

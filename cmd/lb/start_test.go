@@ -22,8 +22,8 @@ func curl(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// get is a request over a new connection.
-func get4(t *testing.T, port int) string {
+// visit is a request over a new connection: status and body.
+func visit(t *testing.T, port int) string {
 	t.Helper()
 	text, err := fetch(port)
 	require.NoError(t, err)
@@ -177,7 +177,7 @@ func TestDemo_AnswersWithThreeNames(t *testing.T) {
 	require.Contains(t, p.stdout.String(), "curl http://127.0.0.1:8000/\n")
 	var names []string
 	for range 3 {
-		names = append(names, get4(t, 8000))
+		names = append(names, visit(t, 8000))
 	}
 	require.ElementsMatch(t, names, []string{"200 demo-1", "200 demo-2", "200 demo-3"})
 	p.signal(os.Interrupt)
