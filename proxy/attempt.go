@@ -13,6 +13,11 @@ import (
 // attempt picks a Target and starts on it. It ends in an answer when there is none.
 func (x *Exchange) attempt() {
 	k := x.core
+	x.sent = 0
+	if k.queues[x.pool] != nil { // others came first
+		k.enqueue(x)
+		return
+	}
 	t, res := x.pool.Pick(k.loop.Now(), x.tried[:x.ntried])
 	switch res {
 	case rules.Picked:
@@ -117,7 +122,7 @@ func (x *Exchange) send() {
 // or does not stand yet, or the Attempt has failed.
 func (x *Exchange) sendBuffered() bool {
 	k, u := x.core, x.up
-	if x.stage == stageConnect {
+	if x.stage < stageSend || u.unsent != "" {
 		return false
 	}
 	for x.sent < len(x.buf) {
@@ -127,7 +132,7 @@ func (x *Exchange) sendBuffered() bool {
 			return false
 		}
 		if err != nil {
-			x.upstreamBroke(reason("write", err))
+			x.upstreamDeaf(reason("write", err))
 			return false
 		}
 		x.sent += n
@@ -144,9 +149,11 @@ func (x *Exchange) requestMoved() {
 	}
 }
 
-// progress renews the deadlines after request bytes have moved.
+// progress renews the deadlines after bytes have moved.
 func (x *Exchange) progress() {
 	switch x.stage {
+	case stageTunnel:
+		x.tunnelMoved()
 	case stageSend:
 		x.awaitResponse()
 	case stageRespond:

@@ -73,6 +73,9 @@ func (c *client) writable() bool {
 	if !c.out.empty() {
 		switch err := c.out.flush(c.core.loop, c.FD()); err {
 		case nil:
+			if c.x != nil {
+				c.x.progress() // it is the others' turn again, and time
+			}
 		case loop.ErrAgain: // it took some: slow is not stalled
 			c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
 			return true
@@ -295,12 +298,13 @@ func (c *client) discard() {
 	c.core.loop.Again(&c.Conn, loop.Readable)
 }
 
-// gone handles a connection that died under us.
+// gone handles a connection that died under us, or that we give up: what was on
+// its way must not pass for a whole answer.
 func (c *client) gone() {
 	if x := c.x; x != nil {
 		x.clientGone()
 	}
-	c.close()
+	c.reset()
 }
 
 // close ends the connection now.

@@ -69,6 +69,7 @@ func (k *core) adopt(fd int, peer netip.AddrPort, l *listener) {
 	c.core, c.lst, c.peer = k, l, peer
 	if err := k.loop.Attach(&c.Conn, fd, c); err != nil {
 		k.sys.Close(fd)
+		k.proxy.connections.Add(-1)
 		k.freeClients = append(k.freeClients, c)
 		return
 	}

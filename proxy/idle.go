@@ -27,9 +27,12 @@ func (k *core) takeIdle(b *health.Backend, repeatable bool) *upstream {
 	return nil
 }
 
+// alive says whether there is nothing to read: neither an end nor bytes that
+// nobody asked for, which would pass for the next response.
 func (u *upstream) alive() bool {
 	_, err := u.core.sys.Read(u.FD(), u.core.loop.In()[:1])
-	return err == loop.ErrAgain
+	u.canRead = err != loop.ErrAgain
+	return !u.canRead
 }
 
 // putIdle keeps a connection for the next Exchange.

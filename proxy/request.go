@@ -26,7 +26,7 @@ func (x *Exchange) takesBody() bool {
 
 // upstreamIdle says whether the Backend has taken all that was passed on so far.
 func (x *Exchange) upstreamIdle() bool {
-	return (x.stage == stageSend || x.stage == stageRespond) && x.up != nil && x.sent == len(x.buf) && x.up.out.empty() && !x.reqSplice.holds()
+	return (x.stage == stageSend || x.stage == stageRespond) && x.up != nil && x.up.unsent == "" && x.sent == len(x.buf) && x.up.out.empty() && !x.reqSplice.holds()
 }
 
 // readBody moves request body from the client to the Backend.
@@ -49,7 +49,6 @@ func (x *Exchange) readBody() {
 
 // bodyArrived passes on a piece of the body. False: stop reading.
 func (x *Exchange) bodyArrived(data []byte) bool {
-	c := x.client
 	for len(data) > 0 && !x.reqDone {
 		span, n, fail := x.bodySpan(data)
 		if fail != nil {
@@ -57,50 +56,49 @@ func (x *Exchange) bodyArrived(data []byte) bool {
 			return false
 		}
 		data = data[n:]
+		if x.reqDone {
+			x.client.keep(data) // the next request, already, whatever becomes of this one
+		}
 		if !x.forward(span) {
 			return false
 		}
 	}
-	c.keep(data) // the next request, already
 	if x.upstreamIdle() {
 		x.progress()
 	}
-	return x.client == c && x.up != nil
+	return x.up != nil
 }
 
 // forward sends one piece of the body on, or keeps what does not fit. False:
-// the Attempt has failed.
+// the Exchange has been decided without it.
 func (x *Exchange) forward(span []byte) bool {
-	if len(span) == 0 {
-		return true
-	}
-	if x.replay && len(x.buf)+len(span) <= maxReplay {
+	switch u := x.up; {
+	case len(span) == 0:
+	case x.replay && len(x.buf)+len(span) <= maxReplay, x.sent < len(x.buf): // the latter within one read only
 		x.buf = append(grow(x.core.loop, x.buf, len(span)), span...)
 		x.sendBuffered()
-		return x.up != nil && x.stage != stageDone
-	}
-	if x.sent < len(x.buf) { // the rest of buf has to go first; this happens within one read only
-		x.buf = append(grow(x.core.loop, x.buf, len(span)), span...)
-		return true
-	}
-	x.replay = false
-	u := x.up
-	switch err := u.out.send(x.core.loop, u.FD(), span, nil); err {
-	case nil:
-	case loop.ErrAgain:
-		x.deadline(int64(x.state.opts.WriteTimeout))
+	case u.unsent != "": // nobody listens
 	default:
-		x.upstreamBroke(reason("write", err))
-		return false
+		x.replay = false
+		switch err := u.out.send(x.core.loop, u.FD(), span, nil); err {
+		case nil:
+		case loop.ErrAgain:
+			x.deadline(int64(x.state.opts.WriteTimeout))
+		default:
+			x.upstreamDeaf(reason("write", err))
+		}
 	}
-	return true
+	return x.up != nil || x.stage == stageQueued
 }
 
 // upstreamWritable continues a request that waited for room.
 func (x *Exchange) upstreamWritable() {
 	u := x.up
-	if x.stage == stageTunnel {
+	switch {
+	case x.stage == stageTunnel:
 		x.tunnelUpWritable()
+		return
+	case u.unsent != "":
 		return
 	}
 	if x.sent < len(x.buf) && !x.sendBuffered() {
@@ -118,7 +116,7 @@ func (x *Exchange) upstreamWritable() {
 			x.deadline(int64(x.state.opts.WriteTimeout))
 			return
 		default:
-			x.upstreamBroke(reason("write", err))
+			x.upstreamDeaf(reason("write", err))
 			return
 		}
 	case x.reqDone && x.sentAt != 0:

@@ -273,9 +273,19 @@ func (c *client) put(a, b []byte) bool {
 	}
 }
 
+// upstreamDeaf handles a Backend that takes no more of the request. What it said
+// before that is read first: it may be an early answer, such as a 413.
+func (x *Exchange) upstreamDeaf(detail string) {
+	u := x.up
+	u.unsent, u.canRead = detail, true
+	x.core.loop.Again(&u.Conn, loop.Readable)
+}
+
 // upstreamEnded handles the Backend's FIN.
 func (x *Exchange) upstreamEnded() {
 	switch {
+	case x.up.unsent != "": // the system has told of the break already
+		x.upstreamBroke(x.up.unsent)
 	case x.stage == stageRespond && x.respMode == bodyClose:
 		if x.rechunk && !x.client.put(lastChunk, nil) {
 			return

@@ -11,11 +11,11 @@ func (x *Exchange) responseDone(clean bool) {
 	k, u := x.core, x.up
 	// A connection serves again only when the request was sent to its end, the
 	// response read to its end, and nothing is left over.
-	whole := x.reqDone && x.sent == len(x.buf) && u.out.empty() && !x.reqSplice.holds()
+	whole := u.unsent == "" && x.reqDone && x.sent == len(x.buf) && u.out.empty() && !x.reqSplice.holds()
 	x.dropPipes()
 	x.up = nil
 	u.x = nil
-	if clean && whole && x.reusable && !u.ended && u.in == nil {
+	if clean && whole && x.reusable && !u.ended && u.in == nil && (!u.canRead || u.alive()) {
 		k.putIdle(u, x.state.opts)
 	} else {
 		u.close()

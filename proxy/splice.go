@@ -165,7 +165,7 @@ func (x *Exchange) pumpRequest() bool {
 			c.canRead = false
 			return true
 		case err != nil && full:
-			x.upstreamBroke(reason("splice", err))
+			x.upstreamDeaf(reason("splice", err))
 			return false
 		case err != nil:
 			c.gone()

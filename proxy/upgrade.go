@@ -156,7 +156,7 @@ func (x *Exchange) shutDown() {
 		return
 	}
 	x.downShut = true
-	if x.upEnded && x.up.out.empty() || x.core.sys.CloseWrite(x.client.FD()) != nil {
+	if x.upEnded || x.core.sys.CloseWrite(x.client.FD()) != nil {
 		x.endTunnel("")
 	}
 }

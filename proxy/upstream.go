@@ -24,7 +24,8 @@ type upstream struct {
 	closed     bool
 	connecting bool
 	canRead    bool
-	ended      bool // the Backend has sent its FIN
+	ended      bool   // the Backend has sent its FIN
+	unsent     string // why it takes no more of the request, "" while it does
 }
 
 // Ready implements loop.Handler.
