@@ -1,0 +1,163 @@
+package labels
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"arzur.net/lb/rules"
+)
+
+// check reports the labels that do not count. Known says that there is one that
+// does; refuse, if not "", why the rule must not serve.
+func (f *frontend) check() (refuse string, known bool) {
+	for _, p := range f.below("") {
+		v := f.label(p)
+		m, ok := meaning1(p)
+		known = known || ok
+		switch {
+		case !ok:
+			if f.unknown(p, v) {
+				refuse = "unknown label " + v.key + ", which may be meant to protect"
+			}
+		case m == elsewhere:
+			v.warn("it means nothing for containers")
+		case m == unsupported && !isFalse(v.text):
+			v.warn("not supported yet")
+		}
+	}
+	for _, p := range protections1 {
+		if what := p(f); what != "" && refuse == "" {
+			refuse = what + " is not supported yet"
+		}
+	}
+	return refuse, known
+}
+
+func isFalse(text string) bool {
+	b, err := strconv.ParseBool(text)
+	return err == nil && !b
+}
+
+// unknown notes an unknown label. It is true when the label may be a protection.
+func (f *frontend) unknown(property string, v labelValue) (protects bool) {
+	prefix := strings.TrimSuffix(v.key, property)
+	known := make([]string, 0, 2*len(meanings1))
+	byName := make(map[string]string)
+	for _, p := range slices.Sorted(maps.Keys(meanings1)) {
+		known = append(known, prefix+p)
+		byName[prefix+p] = p
+	}
+	nearby := nearWords(v.key, known)
+	switch {
+	case len(nearby) > 0:
+		protects = meanings1[byName[nearby[0]]] == protection
+	default:
+		protects = slices.ContainsFunc(protected1, func(group string) bool {
+			return strings.HasPrefix(strings.ToLower(property), strings.ToLower(group))
+		})
+	}
+	if protects {
+		v.reject("", "the rule answers 503, because this may be meant to protect: unknown label%s", asked(nearby))
+	} else {
+		v.warn("unknown label%s", asked(nearby))
+	}
+	return protects
+}
+
+// nearWords lists the labels that key may be a misspelling of: of the whole, or of
+// one word of it.
+func nearWords(key string, known []string) []string {
+	if near := rules.NearMisses(key, known); len(near) > 0 {
+		return near
+	}
+	words := strings.Split(key, ".")
+	for _, label := range known {
+		parts := strings.Split(label, ".")
+		if len(parts) != len(words) {
+			continue
+		}
+		misspelt := 0
+		for i, word := range words {
+			switch {
+			case strings.EqualFold(word, parts[i]):
+			case len(rules.NearMisses(word, parts[i:i+1])) > 0:
+				misspelt++
+			default:
+				misspelt += len(words)
+			}
+		}
+		if misspelt < len(words) {
+			return []string{label}
+		}
+	}
+	return nil
+}
+
+// protected1 begin properties that protect.
+var protected1 = []string{"frontend.auth.", "frontend.whiteList", "frontend.rateLimit.", "frontend.passTLS"}
+
+// protections1 each say what protection the frontend asks for, "" if not for
+// theirs, and note it. What Traefik 1 takes for no protection is none here, too.
+var protections1 = []func(*frontend) string{
+	func(f *frontend) string {
+		return f.protection("basic authentication", f.below("frontend.auth.basic")...)
+	},
+	func(f *frontend) string {
+		return f.protection("digest authentication", f.below("frontend.auth.digest.")...)
+	},
+	func(f *frontend) string {
+		return f.protection("authentication by another service", f.below("frontend.auth.forward.")...)
+	},
+	func(f *frontend) string {
+		v := f.label("frontend.auth.headerField")
+		if v.text != "" && len(f.below("frontend.auth.")) == 1 {
+			v.warn("it has no effect without users or a service to ask")
+		}
+		return ""
+	},
+	func(f *frontend) string {
+		ranges := slices.Concat(f.below("frontend.whiteList.sourceRange"), f.below("frontend.whitelistSourceRange"))
+		if v := f.label("frontend.whiteList.useXForwardedFor"); v.text != "" && len(ranges) == 0 {
+			v.warn("it has no effect without whiteList.sourceRange")
+		}
+		return f.protection("a list of allowed addresses", ranges...)
+	},
+	func(f *frontend) string {
+		extractor, sets := f.below("frontend.rateLimit.extractorFunc"), f.below("frontend.rateLimit.rateSet.")
+		if len(extractor) > 0 && len(sets) > 0 {
+			return f.protection("a limit of the request rate", extractor...)
+		}
+		for _, p := range slices.Concat(extractor, sets) {
+			f.label(p).warn("it has no effect: a limit needs both extractorFunc and a rateSet")
+		}
+		return ""
+	},
+	func(f *frontend) string {
+		wanted := slices.DeleteFunc(f.below("frontend.passTLS"), func(p string) bool { return isFalse(f.label(p).text) })
+		return f.protection("handing on client certificates", wanted...)
+	},
+	func(f *frontend) string {
+		if f.flag("frontend.headers.isDevelopment", false) {
+			return ""
+		}
+		return f.protection("a list of allowed hosts", f.below("frontend.headers.allowedHosts")...)
+	},
+}
+
+// protection notes that the frontend asks for what the properties want.
+func (f *frontend) protection(what string, properties ...string) string {
+	known := false
+	for _, p := range properties {
+		if _, ok := meaning1(p); !ok {
+			continue // said already
+		}
+		known = true
+		f.label(p).reject(f.name(f.label("frontend.rule").text), "%s is not supported yet; the rule answers 503, because without it everybody would get in", what)
+	}
+	if !known {
+		return ""
+	}
+	return what
+}
