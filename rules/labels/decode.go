@@ -157,36 +157,35 @@ func decodePlatform(s *Subject, w *Wants) {
 	for _, key := range s.sortedKeys() {
 		lower := strings.ToLower(key)
 		switch {
-		case !isShared(key) || lower == "traefik.enable" || key == "lb.enable":
+		case !isShared(key) || lower == "traefik.enable" || lower == "lb.enable":
 		case slices.Contains(platformLabels, lower):
 			written[lower] = key
 		default:
 			w.warn(s, key, "unknown label%s", didYouMean(lower, platformLabels))
 		}
 	}
-	network, vip := "", "" // the labels that counted
+	network, vip := "", "" // the labels that count
 	for _, lower := range platformLabels {
-		key := written[lower]
-		switch value := s.Labels[key]; {
-		case key == "":
-		case strings.HasSuffix(lower, ".network"):
+		key, found := written[lower]
+		if !found {
+			continue
+		}
+		switch lower {
+		case "traefik.docker.allownonrunning":
+			w.AllowNonRunning = w.flag(s, key)
+		case "lb.network", "traefik.swarm.network", "traefik.docker.network":
 			network = w.settle(s, network, key)
 			w.Network = s.Labels[network]
-		case strings.HasSuffix(lower, ".allownonrunning"):
-			w.AllowNonRunning = w.flag(s, key)
 		default:
-			if vip == "" {
-				w.VIP = w.flag(s, key)
-			} else if w.flag(s, key) != w.VIP {
-				w.warn(s, key, "%q contradicts %s=%s, which counts", value, vip, s.Labels[vip])
-				continue
+			on := w.flag(s, key)
+			if vip = w.settle(s, vip, key); vip == key {
+				w.VIP = on
 			}
-			vip = cmp.Or(vip, key)
 		}
 	}
 }
 
-// settle decides between two labels that say the same thing: the one that came first counts.
+// settle decides between two labels about one thing: the one that came first counts.
 func (w *Wants) settle(s *Subject, first, key string) string {
 	if first != "" && s.Labels[first] != s.Labels[key] {
 		w.warn(s, key, "%q contradicts %s=%s, which counts", s.Labels[key], first, s.Labels[first])

@@ -5,9 +5,9 @@ package labels
 const lowestTraefik = 1_000_000_000
 
 // TraefikPriority turns a Traefik priority (higher first; mostly the length of the
-// rule) into that of a Rule (lower first, 0 for none). The order among all p stays
-// exact, and the result is never 0. Own rules with a priority of their own come
-// before, those without one after all rules of Traefik labels.
+// rule) into that of a Rule (lower first, 0 for none). The order among all p above
+// minus a billion stays exact, and the result is never 0. Own rules with a
+// priority come before, those without one after all rules of Traefik labels.
 func TraefikPriority(p int) int {
 	switch {
 	case p >= lowestTraefik:

@@ -1,6 +1,7 @@
 package labels
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -90,6 +91,10 @@ func (t *traefik3) add(s *Subject, key string) {
 	path := ""
 	if len(words) == 5 {
 		path = words[4]
+	}
+	if path == "" && strings.HasPrefix(group, "http.") {
+		t.strays = append(t.strays, fault{label: key, reason: fmt.Sprintf("it says nothing about %q", words[3])})
+		return
 	}
 	t.element(group, words[3], s).add(key, path, known)
 }

@@ -231,7 +231,8 @@ func (d *traefik3Decoder) middleware(ref string) (*middleware, string) {
 	return nil, fmt.Sprintf("unknown middleware %q%s", ref, didYouMean(name, d.middlewareNames()))
 }
 
-// middlewareNames are those that a router of this Subject can refer to.
+// middlewareNames are those that a router of this Subject can refer to, nil if
+// there are too many to guess among.
 func (d *traefik3Decoder) middlewareNames() []string {
 	var names []string
 	for name := range d.middlewares {
@@ -242,9 +243,16 @@ func (d *traefik3Decoder) middlewareNames() []string {
 			names = append(names, name)
 		}
 	}
+	if len(names) > mostNames {
+		return nil
+	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// mostNames bounds what is searched for near misses: a thousand routers that each
+// misspell one of a thousand names would take a second.
+const mostNames = 200
 
 // reportMiddlewares tells what of this Subject's middlewares is not in force,
 // whether a router uses them or not.

@@ -1,0 +1,332 @@
+package labels
+
+import (
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/health"
+	"arzur.net/lb/rules"
+)
+
+// served is a Subject with one router, x, and more labels.
+func served(lines string) *Subject {
+	return subject("traefik.http.routers.x.rule=Host(`x`)\n" + lines)
+}
+
+func TestTraefik3_Router(t *testing.T) {
+	w := Decode(subject("traefik.http.routers.web.Rule=Host(`a`) && PathPrefix(`/b`)\n"+
+		"traefik.http.routers.web.priority=7\n"+
+		"traefik.http.routers.web.entryPoints=web, alt\n"+
+		"traefik.http.services.s.loadbalancer.server.port=8080\n"+
+		"traefik.http.services.s.loadbalancer.server.weight=3\n"+
+		"traefik.http.services.s.loadbalancer.passHostHeader=false"),
+		&Options{ExposedByDefault: true, EntryPoints: map[string]uint16{"web": 80, "alt": 8000}})
+	require.Empty(t, w.Problems)
+	require.Len(t, w.Rules, 2)
+	require.Equal(t, rules.Rule{
+		Name: "web", Origin: "container blog-1: label traefik.http.routers.web.Rule", Port: 80,
+		Expr: "Host(`a`) && PathPrefix(`/b`)", Priority: TraefikPriority(7), Service: "s", ServerHost: true,
+	}, w.Rules[0])
+	require.EqualValues(t, 8000, w.Rules[1].Port)
+	require.Len(t, w.Groups, 1)
+	require.EqualValues(t, 8080, w.Groups[0].Port)
+	require.Equal(t, 3, *w.Groups[0].Weight)
+}
+
+// TestTraefik3_LeftOut: a router is left out when what it would take is not clear.
+func TestTraefik3_LeftOut(t *testing.T) {
+	f := func(lines, want string) {
+		t.Helper()
+		w := Decode(subject(lines), nil)
+		require.Empty(t, w.Rules)
+		require.Contains(t, problems(w), want)
+	}
+	f("traefik.http.routers.x.rulee=Host(`x`)",
+		`! traefik.http.routers.x.rulee: unknown label (did you mean "traefik.http.routers.x.rule"?); the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoint=web",
+		`! traefik.http.routers.x.entrypoint: unknown label (did you mean "traefik.http.routers.x.entryPoints"?); the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.tls=yes",
+		`! traefik.http.routers.x.tls: "yes" is neither true nor false; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.Rule=Host(`y`)",
+		`! traefik.http.routers.x.rule: it contradicts traefik.http.routers.x.Rule; neither counts; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.tls.certresolver=le",
+		"! traefik.http.routers.x.tls.certresolver: https is not supported yet; the router is left out")
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoints=websecure",
+		`! traefik.http.routers.x.entrypoints: entry point "websecure": https is not supported yet; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoints=webb",
+		`! traefik.http.routers.x.entrypoints: unknown entry point "webb"; did you mean "web"?; known are http, https, web, websecure; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`, `y`)\ntraefik.http.routers.x.ruleSyntax=v2",
+		`! traefik.http.routers.x.ruleSyntax: syntax "v2" is not supported; write the rule in Traefik 3's and take this label out; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.service=api@internal",
+		`! traefik.http.routers.x.service: service "api@internal" is Traefik's own; lb has its API and metrics on the admin listener; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.service=noop@internal",
+		`! traefik.http.routers.x.service: noop@internal serves nothing, and no middleware redirects; the router is left out`)
+	f("traefik.http.router.x.rule=Host(`x`)", `! traefik.http.router.x.rule: unknown label; did you mean "http.routers"?`)
+	f("traefik.http.routers.x=true", `! traefik.http.routers.x: it says nothing about "x"`)
+	f("traefik.http.routers=true", `! traefik.http.routers: it names none of the routers`)
+	f("traefik.tcp.routers.x.rule=HostSNI(`x`)", "! traefik.tcp.routers.x.rule: TCP is not supported yet; the router is left out")
+}
+
+func TestTraefik3_Warnings(t *testing.T) {
+	f := func(lines string, want ...string) {
+		t.Helper()
+		w := Decode(served(lines), nil)
+		require.Len(t, w.Rules, 1)
+		require.Empty(t, w.Rules[0].Refuse)
+		require.Equal(t, want, problems(w))
+	}
+	f("traefik.http.routers.x.entrypoints=web,websecure",
+		`traefik.http.routers.x.entrypoints: entry point "websecure": https is not supported yet`)
+	f("traefik.http.routers.x.priority=high", `traefik.http.routers.x.priority: "high" is not a number`)
+	f("traefik.http.routers.x.tls=false")
+	f("traefik.http.routers.x.observability.metrics=false",
+		"traefik.http.routers.x.observability.metrics: observability.metrics is known, but not supported yet; the rest works without it")
+	f("traefik.http.routers.x.quux=1", "traefik.http.routers.x.quux: unknown label")
+	f("traefik.tls.stores.default.defaultgeneratedcert.resolver=le",
+		"traefik.tls.stores.default.defaultgeneratedcert.resolver: certificates are not supported yet; lb speaks plain HTTP")
+	f("traefik.http.services.s.loadbalancer.sticky.cookie.name=c",
+		"traefik.http.services.s.loadbalancer.sticky.cookie.name: loadBalancer.sticky.cookie.name is known, but not supported yet; the rest works without it")
+	f("traefik.http.services.s.loadbalancer.strategy=p2c",
+		`traefik.http.services.s.loadbalancer.strategy: strategy "p2c" is not supported yet; the servers take turns`)
+	f("traefik.http.services.s.loadbalancer.responseforwarding.flushinterval=100ms")
+	f("traefik.http.middlewares.c.compress=true\ntraefik.http.routers.x.middlewares=c@docker",
+		"traefik.http.middlewares.c.compress: compress is not supported yet; rules work without it")
+}
+
+// TestTraefik3_Refuse: what protects and cannot be given answers 503 and says why.
+func TestTraefik3_Refuse(t *testing.T) {
+	f := func(lines, want string) {
+		t.Helper()
+		w := Decode(served(lines), nil)
+		require.Len(t, w.Rules, 1)
+		require.Equal(t, want, w.Rules[0].Refuse)
+		require.True(t, w.rejected())
+	}
+	use := func(name, lines string) string { return "traefik.http.routers.x.middlewares=" + name + "\n" + lines }
+	f(use("auth", "traefik.http.middlewares.auth.basicauth.users=a:b"), `middleware "auth": basicAuth is not supported yet, and it protects`)
+	f(use("c", "traefik.http.middlewares.c.chain.middlewares=auth\ntraefik.http.middlewares.auth.ipallowlist.sourcerange=10.0.0.0/8"),
+		`middleware "auth": ipAllowList is not supported yet, and it protects`)
+	f(use("auth", "traefik.http.middlewares.auth.basicath.users=a:b"), `middleware "auth" has the unknown type "basicath"; did you mean "basicAuth"?`)
+	f(use("auht", "traefik.http.middlewares.auth.addprefix.prefix=/a"), `unknown middleware "auht"; did you mean "auth"?`)
+	f(use("auth@file", ""), `middleware "auth@file" is defined outside the labels (file), which lb does not read`)
+	f(use("a", "traefik.http.middlewares.a.addprefix.prefix=/a\ntraefik.http.middlewares.a.stripprefix.prefixes=/b"),
+		`middleware "a" is addPrefix and stripPrefix at once; give each a name`)
+	f(use("a", "traefik.http.middlewares.a.stripprefix.prefix=/b"), `middleware "a": stripPrefix.prefixes is missing or cannot be used`)
+	f(use("a", "traefik.http.middlewares.a.chain.middlewares=b\ntraefik.http.middlewares.b.chain.middlewares=a"),
+		`middleware "a" is a chain that leads back to itself`)
+	f(use("h", "traefik.http.middlewares.h.headers.allowedhosts=a"), `middleware "h": headers.allowedHosts is not supported yet, and it protects`)
+	f(use("h", "traefik.http.middlewares.h.headers.customrequestheader.X-User="),
+		`middleware "h": label traefik.http.middlewares.h.headers.customrequestheader.X-User cannot be used, and it may protect`)
+	f("traefik.http.routers.x.middleware=auth",
+		`unknown label (did you mean "traefik.http.routers.x.middlewares"?)`)
+	f("traefik.http.services.s.loadbalancer.server.prot=80",
+		`service "s": label traefik.http.services.s.loadbalancer.server.prot: unknown label (did you mean "traefik.http.services.s.loadBalancer.server.port"?)`)
+	f("traefik.http.services.s.server.port=80",
+		`service "s": label traefik.http.services.s.server.port: unknown label (did you mean "traefik.http.services.s.loadBalancer.server.port"?)`)
+	f("traefik.http.services.s.loadbalancer.server.port=70000", `service "s": server.port 70000 is not a port; want 1 to 65535`)
+	f("traefik.http.services.s.loadbalancer.server.scheme=https", `service "s": its servers speak https, which is not supported yet; want http`)
+}
+
+func TestTraefik3_ChainsOfChainsEnd(t *testing.T) {
+	lines := "traefik.http.routers.x.middlewares=c0\n"
+	for _, c := range []string{"0.chain.middlewares=c1,c1,c1", "1.chain.middlewares=c2,c2,c2", "2.chain.middlewares=c3,c3,c3", "3.chain.middlewares=c4,c4,c4", "4.addprefix.prefix=a"} {
+		lines += "traefik.http.middlewares.c" + c + "\n"
+	}
+	w := Decode(served(lines), nil)
+	require.Equal(t, "more than 100 middlewares", w.Rules[0].Refuse)
+}
+
+func TestTraefik3_Middlewares(t *testing.T) {
+	w := Decode(served(`
+		traefik.http.routers.x.middlewares=all, last
+		traefik.http.middlewares.all.chain.middlewares=strip,regex,add,path,pathregex,first
+		traefik.http.middlewares.strip.stripprefix.prefixes=/a, /b
+		traefik.http.middlewares.strip.stripprefix.forceslash=false
+		traefik.http.middlewares.regex.stripprefixregex.regex=^/c+,/d
+		traefik.http.middlewares.add.addprefix.prefix=e
+		traefik.http.middlewares.path.replacepath.path=/f
+		traefik.http.middlewares.pathregex.replacepathregex.regex=^/(g)
+		traefik.http.middlewares.pathregex.replacepathregex.replacement=/h/$1
+		traefik.http.middlewares.first.headers.customrequestheaders.X-One=1
+		traefik.http.middlewares.first.headers.customrequestheaders.X-Gone=
+		traefik.http.middlewares.first.headers.customresponseheaders.Server=first
+		traefik.http.middlewares.first.headers.framedeny=true
+		traefik.http.middlewares.first.headers.customframeoptionsvalue=SAMEORIGIN
+		traefik.http.middlewares.first.headers.stsseconds=60
+		traefik.http.middlewares.first.headers.stsincludesubdomains=true
+		traefik.http.middlewares.first.headers.forcestsheader=true
+		traefik.http.middlewares.last.headers.customrequestheaders.X-One=2
+		traefik.http.middlewares.last.headers.customresponseheaders.Server=last`), nil)
+	require.Empty(t, w.Problems)
+	require.Len(t, w.Rules, 1)
+	r := w.Rules[0]
+	require.Equal(t, []rules.Rewrite{
+		{Kind: rules.StripPrefixes, Prefixes: []string{"/a", "/b"}},
+		{Kind: rules.StripPrefixRegexp, Pattern: "(?:^/c+)|(?:/d)"},
+		{Kind: rules.AddPrefix, Replacement: "/e"},
+		{Kind: rules.ReplacePath, Replacement: "/f"},
+		{Kind: rules.ReplacePathRegexp, Pattern: "^/(g)", Replacement: "/h/$1"},
+	}, r.Rewrites)
+	require.Equal(t, rules.HeaderEdit{
+		Set:    []rules.HeaderField{{Name: "X-One", Value: "2"}},
+		Remove: []string{"X-Gone"},
+	}, r.RequestHeaders, "the last middleware has the last word on requests")
+	require.Equal(t, rules.HeaderEdit{Set: []rules.HeaderField{
+		{Name: "X-Frame-Options", Value: "SAMEORIGIN"},
+		{Name: "Strict-Transport-Security", Value: "max-age=60; includeSubDomains"},
+		{Name: "Server", Value: "first"},
+	}}, r.ResponseHeaders, "the first middleware has the last word on responses")
+	_, wrong := rules.Compile(rules.Input{Rules: w.Rules, Services: []rules.Service{w.Groups[0].Service}}, rules.NoBackends{})
+	require.Empty(t, wrong)
+}
+
+func TestTraefik3_RedirectScheme(t *testing.T) {
+	f := func(scheme, port, url, want string) {
+		t.Helper()
+		w := Decode(served("traefik.http.routers.x.middlewares=r\ntraefik.http.middlewares.r.redirectscheme.permanent=true\n"+
+			"traefik.http.middlewares.r.redirectscheme.scheme="+scheme+"\ntraefik.http.middlewares.r.redirectscheme.port="+port), nil)
+		require.Empty(t, w.Problems)
+		to := w.Rules[0].Redirect
+		require.True(t, to.ByMethod && to.Permanent)
+		require.NotEmpty(t, w.Rules[0].Service, "what is as it should be is served")
+		re := regexp.MustCompile(to.Pattern)
+		got := ""
+		if re.MatchString(url) {
+			got = re.ReplaceAllString(url, to.Replacement)
+		}
+		require.Equal(t, want, got)
+		require.False(t, got != "" && re.MatchString(got), "%s would be redirected again", got)
+	}
+	f("https", "", "http://foo", "https://foo")
+	f("https", "", "http://foo:8080/a?b=c", "https://foo/a?b=c")
+	f("https", "443", "http://foo:443", "https://foo")
+	f("https", "8443", "http://foo:8000", "https://foo:8443")
+	f("https", "", "http://[::1]:80/x", "https://[::1]/x")
+	f("https", "8443", "http://[::1]", "https://[::1]:8443")
+	f("https", "", "https://foo/a", "")
+	f("wss", "9443", "http://foo", "wss://foo:9443")
+	f("http", "80", "http://foo:80", "")
+	f("http", "", "https://foo/a", "http://foo/a")
+	f("http", "8080", "http://foo/a", "http://foo:8080/a")
+	f("http", "8080", "http://foo?a", "http://foo:8080?a")
+	f("http", "8080", "http://foo:8080/a", "")
+	f("http", "8080", "https://foo:8443/a", "http://foo:8080/a")
+}
+
+func TestTraefik3_RedirectOnly(t *testing.T) {
+	w := Decode(served(`
+		traefik.http.routers.x.service=noop@internal
+		traefik.http.routers.x.middlewares=r,s
+		traefik.http.middlewares.r.redirectregex.regex=^http://(.*)
+		traefik.http.middlewares.r.redirectregex.replacement=https://$1
+		traefik.http.middlewares.s.redirectscheme.scheme=https`), nil)
+	require.Equal(t, []string{
+		`traefik.http.routers.x.middlewares: "s" redirects, but an earlier middleware does already; a rule has one redirect`,
+	}, problems(w))
+	require.Equal(t, &rules.Redirect{Pattern: "^http://(.*)", Replacement: "https://$1", ByMethod: true}, w.Rules[0].Redirect)
+	require.Empty(t, w.Rules[0].Service)
+}
+
+func TestTraefik3_HealthCheck(t *testing.T) {
+	const at = "traefik.http.services.s.loadbalancer.healthcheck."
+	w := Decode(served(at+"path=health\n"+at+"port=81\n"+at+"interval=10\n"+at+"timeout=2s\n"+at+"hostname=h\n"+at+"method=HEAD\n"+
+		at+"status=204\n"+at+"headers.X-Quote=a \"b\" \\ #c"), nil)
+	require.Empty(t, w.Problems)
+	c := w.Groups[0].Service.Check
+	require.Equal(t, &health.Check{
+		Port: 81, RequestLine: c.RequestLine, Interval: 10 * time.Second, ResponseTimeout: 2 * time.Second,
+		HealthyThreshold: 1, UnhealthyThreshold: 1, ExpectStatus: "204", Hostname: "h",
+	}, c)
+	probe, err := health.ParseRequestLine(c.RequestLine)
+	require.NoError(t, err)
+	require.Equal(t, &health.Probe{Method: "HEAD", Target: "/health", Version: "HTTP/1.1", Fields: []string{`X-Quote: a "b" \ #c`}}, probe)
+
+	w = Decode(served("traefik.http.services.s.loadbalancer.healthcheck=true"), nil)
+	require.Equal(t, &health.Check{
+		RequestLine: "GET / HTTP/1.1", Interval: 30 * time.Second, ResponseTimeout: 5 * time.Second, HealthyThreshold: 1, UnhealthyThreshold: 1,
+	}, w.Groups[0].Service.Check)
+
+	without := func(lines, want string) {
+		t.Helper()
+		w := Decode(served(lines), nil)
+		require.Nil(t, w.Groups[0].Service.Check)
+		require.Contains(t, problems(w), want)
+		require.Empty(t, w.Rules[0].Refuse)
+	}
+	without(at+"mode=grpc", at+`mode: there is no health check: mode "grpc" is not supported yet; want http`)
+	without(at+"path=/\n"+at+"scheme=https", at+`path: there is no health check: scheme "https" is not supported yet; want http`)
+	without(at+"path=/\n"+at+"intervall=1s", at+"path: there is no health check: one of its labels cannot be used")
+	without(at+"path=/\n"+at+"status=99", at+`path: there is no health check: expect_status "99": "99" is no status; want codes from 100 to 599 like 200,204,300-399`)
+}
+
+func TestTraefik3_URL(t *testing.T) {
+	f := func(url, host string, port uint16) {
+		t.Helper()
+		w := Decode(served("traefik.http.services.s.loadbalancer.server.url="+url), nil)
+		require.Empty(t, w.Problems)
+		require.Equal(t, host, w.Groups[0].Host)
+		require.Equal(t, port, w.Groups[0].Port)
+	}
+	f("http://1.2.3.4:5678", "1.2.3.4", 5678)
+	f("http://example.com/", "example.com", 80)
+	f("http://[::1]:81", "::1", 81)
+}
+
+func TestTraefik3_Weighted(t *testing.T) {
+	const weighted = `
+		traefik.http.routers.x.service=both
+		traefik.http.services.both.weighted.services[0].name=old@docker
+		traefik.http.services.both.weighted.services[0].weight=9
+		traefik.http.services.both.weighted.services[1].name=new
+		traefik.http.services.old.loadbalancer.passhostheader=true`
+	w := Decode(served(weighted), nil)
+	require.Empty(t, w.Problems)
+	require.Len(t, w.Rules, 2)
+	require.Equal(t, []string{"old", "new"}, []string{w.Rules[0].Service, w.Rules[1].Service})
+	require.Equal(t, []int{9, 1}, []int{*w.Rules[0].Weight, *w.Rules[1].Weight})
+	require.Len(t, w.Groups, 1, "new is on another Subject")
+
+	refused := func(more, want string) {
+		t.Helper()
+		w := Decode(served(weighted+more), nil)
+		require.Len(t, w.Rules, 1)
+		require.Equal(t, want, w.Rules[0].Refuse)
+	}
+	refused("\ntraefik.http.services.both.weighted.services[3].name=c",
+		`service "both": the weighted services have to be numbered from 0 without a gap, up to 63, and each needs a name`)
+	refused("\ntraefik.http.services.both.loadbalancer.server.port=80", `service "both" is a load balancer and weighted services at once`)
+	refused("\ntraefik.http.services.new.weighted.services[0].name=old", `service "new" is itself a weighted service; name its parts instead`)
+	refused("\ntraefik.http.services.both.weighted.services[2].name=c\ntraefik.http.services.both.weighted.services[2].weight=-1",
+		`service "both": the weight of "c" is negative`)
+}
+
+func TestTraefik3_Shared(t *testing.T) {
+	other := subject("traefik.http.middlewares.strip.stripprefix.prefixes=/a\n" +
+		"traefik.http.middlewares.auth.basicauth.users=a:b\n" +
+		"traefik.http.services.far.loadbalancer.passhostheader=false")
+	other.Origin = "container other"
+	secret := subject("traefik.enable=false\ntraefik.http.middlewares.hidden.stripprefix.prefixes=/a")
+	s := served("traefik.http.routers.x.middlewares=strip\ntraefik.http.routers.x.service=far")
+	o := DefaultOptions
+	o.Shared = Share([]*Subject{other, secret, s}, &o)
+	w := Decode(s, &o)
+	require.Empty(t, w.Problems)
+	require.Equal(t, []string{"/a"}, w.Rules[0].Rewrites[0].Prefixes)
+	require.Equal(t, "far", w.Rules[0].Service)
+	require.True(t, w.Rules[0].ServerHost)
+
+	w = Decode(served("traefik.http.routers.x.middlewares=auth"), &o)
+	require.Equal(t, `middleware "auth": basicAuth is not supported yet, and it protects`, w.Rules[0].Refuse)
+	w = Decode(served("traefik.http.routers.x.middlewares=hidden"), &o)
+	require.Equal(t, `unknown middleware "hidden"`, w.Rules[0].Refuse)
+
+	w = Decode(served("traefik.http.routers.x.middlewares=strip\ntraefik.http.middlewares.strip.stripprefix.prefixes=/b"), &o)
+	require.Equal(t, []string{"/b"}, w.Rules[0].Rewrites[0].Prefixes)
+	require.Equal(t, []string{
+		`traefik.http.middlewares.strip.stripprefix.prefixes: middleware "strip" is defined otherwise by container other, whose definition counts for all but this one`,
+	}, problems(w))
+	require.Equal(t, "container other: label traefik.http.middlewares.strip.stripprefix.prefixes", w.Problems[0].Other)
+}
