@@ -42,29 +42,33 @@ func isFalse(text string) bool {
 
 // unknown notes an unknown label. It is true when the label may be a protection.
 func (f *frontend) unknown(property string, v labelValue) (protects bool) {
-	prefix := strings.TrimSuffix(v.key, property)
-	known := make([]string, 0, 2*len(meanings1))
-	byName := make(map[string]string)
-	for _, p := range slices.Sorted(maps.Keys(meanings1)) {
-		known = append(known, prefix+p)
-		byName[prefix+p] = p
+	meant := make(map[string]string) // properties, by label
+	for p := range meanings1 {
+		meant[strings.TrimSuffix(v.key, property)+p] = p
 	}
-	nearby := nearWords(v.key, known)
-	switch {
-	case len(nearby) > 0:
-		protects = meanings1[byName[nearby[0]]] == protection
-	default:
-		protects = slices.ContainsFunc(protected1, func(group string) bool {
-			return strings.HasPrefix(strings.ToLower(property), strings.ToLower(group))
+	if segment, _, dotted := strings.Cut(property, "."); dotted && segment != "frontend" && segment != "backend" && v.key == "traefik."+property {
+		for p := range meanings1 {
+			meant["traefik."+segment+"."+p] = p
+		}
+	}
+	near := nearWords(v.key, slices.Sorted(maps.Keys(meant)))
+	if len(near) > 0 {
+		protects = meanings1[meant[near[0]]] == protection
+	} else {
+		protects = slices.ContainsFunc(strings.Split(strings.ToLower(property), "."), func(word string) bool {
+			return slices.Contains(protectiveWords, word)
 		})
 	}
 	if protects {
-		v.reject("", "the rule answers 503, because this may be meant to protect: unknown label%s", asked(nearby))
+		v.reject("", "the rule answers 503, because this may be meant to protect: unknown label%s", asked(near))
 	} else {
-		v.warn("unknown label%s", asked(nearby))
+		v.warn("unknown label%s", asked(near))
 	}
 	return protects
 }
+
+// protectiveWords are in the names of protections, in lower case.
+var protectiveWords = []string{"auth", "whitelist", "whitelistsourcerange", "ratelimit", "passtlscert", "passtlsclientcert", "allowedhosts"}
 
 // nearWords lists the labels that key may be a misspelling of: of the whole, or of
 // one word of it.
@@ -94,9 +98,6 @@ func nearWords(key string, known []string) []string {
 	}
 	return nil
 }
-
-// protected1 begin properties that protect.
-var protected1 = []string{"frontend.auth.", "frontend.whiteList", "frontend.rateLimit.", "frontend.passTLS"}
 
 // protections1 each say what protection the frontend asks for, "" if not for
 // theirs, and note it. What Traefik 1 takes for no protection is none here, too.

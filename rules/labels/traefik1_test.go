@@ -171,6 +171,7 @@ func TestTraefik1_Problems(t *testing.T) {
 	f(`traefik.prot: unknown label; did you mean "traefik.port"?`, "traefik.prot=80")
 	f(`traefik.fronted.priority: unknown label; did you mean "traefik.frontend.priority"?`, "traefik.fronted.priority=3")
 	f(`traefik.frontend.entrypoints: unknown label; did you mean "traefik.frontend.entryPoints"?`, "traefik.frontend.entrypoints=http")
+	f(`traefik.web.prot: unknown label; did you mean "traefik.web.port"?`, "traefik.web.prot=80")
 	f(`traefik.htpp.routers.x.rule: unknown label`, "traefik.htpp.routers.x.rule=Host(`b`)")
 	f(`traefik.port: want a number from 1 to 65535, got "http"`, "traefik.port=http")
 	f(`traefik.weight: want a number from 1 to 256, got "-1"; 1 counts`, "traefik.weight=-1")
@@ -214,6 +215,8 @@ func TestTraefik1_WithoutItsProtectionARuleAnswers503(t *testing.T) {
 	f(maybe("traefik.frontend.auht.basic.users"), "traefik.frontend.auht.basic.users=a:b")
 	f(maybe("traefik.frontend.auth.oauth.id"), "traefik.frontend.auth.oauth.id=x")
 	f(maybe("traefik.frontend.whitelist.sourceRange"), "traefik.frontend.whitelist.sourceRange=10.0.0.0/8")
+	f(maybe("traefik.web.fronted.auth.basic"), "traefik.web.fronted.auth.basic=a:b")
+	f(maybe("traefik.fronted.auth.oauth.id"), "traefik.fronted.auth.oauth.id=x")
 	f("https to servers is not supported yet", "traefik.protocol=https")
 }
 
