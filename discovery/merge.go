@@ -11,27 +11,32 @@ import (
 )
 
 // Bursts settle: a View waits until nothing has changed for settleQuiet, which
-// spans the events of one container start, but never longer than settleMost.
+// spans the events of one container start, but never longer than settleMost. What
+// is urgent does not settle.
 const (
 	settleQuiet = 50 * time.Millisecond
 	settleMost  = 500 * time.Millisecond
 )
 
+// firstMost is how long the first View waits for a Source that has neither
+// published nor failed: until then a predecessor serves, and knows more.
+const firstMost = 3 * time.Second
+
 // Merge runs the Sources until ctx ends and hands each View, the last good
 // Snapshots of all of them in the order given with names resolved, to onView
 // together with what is wrong with it. onView is called from one goroutine; the
-// first time as soon as every Source has published, or when those that have
-// settled. What it is given is its own to keep, not to change.
+// first time as soon as every Source has published or failed, but no later than
+// 3 s after the first of them. What it is given is its own to keep, not to change.
 // A Source that ends early is started again; its last Snapshot stays.
 // Merge returns the cause of ctx's end once all Sources have returned.
 func Merge(ctx context.Context, sources []Named, resolver *Resolver, log *zap.Logger,
 	onView func(rules.Input, []rules.Problem)) error {
-	m := &merger{last: make([]*Snapshot, len(sources)), changed: make(chan struct{}, 1)}
+	m := &merger{last: make([]*Snapshot, len(sources)), failed: make([]bool, len(sources)), changed: make(chan struct{}, 1)}
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { resolver.run(ctx, log) })
 	for i, s := range sources {
-		running.Go(func() { keepWatching(ctx, s, log, func(s Snapshot) { m.put(i, s) }) })
+		running.Go(func() { keepWatching(ctx, s, log, func(s Snapshot) { m.put(i, s) }, func() { m.fail(i) }) })
 	}
 	for handed := false; m.wait(ctx, resolver.changed(), handed); handed = true {
 		in, problems := m.view()
@@ -45,32 +50,51 @@ func Merge(ctx context.Context, sources []Named, resolver *Resolver, log *zap.Lo
 type merger struct {
 	changed chan struct{} // holds one
 
-	mu   sync.Mutex
-	last []*Snapshot // nil until the Source has published
+	mu     sync.Mutex
+	last   []*Snapshot // nil until the Source has published
+	failed []bool      // the Source has ended before
+	urgent bool        // one of last is, and in no View yet
 }
 
 func (m *merger) put(i int, s Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last[i] = &s
+	m.urgent = m.urgent || s.Urgent
 	poke(m.changed)
 }
 
-// complete says whether every Source has published.
+// fail notes that a Source has ended. Nobody waits for its first Snapshot then.
+func (m *merger) fail(i int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last[i] == nil && !m.failed[i] {
+		m.failed[i] = true
+		poke(m.changed)
+	}
+}
+
+// complete says whether every Source has published or failed.
 func (m *merger) complete() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.last {
-		if s == nil {
+	for i, s := range m.last {
+		if s == nil && !m.failed[i] {
 			return false
 		}
 	}
 	return true
 }
 
+func (m *merger) isUrgent() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.urgent
+}
+
 // wait returns true when it is time for a View, false when ctx has ended. Until
-// one was handed over nobody is served, so the first does not settle longer
-// than it takes the last Source to publish.
+// one was handed over nobody is served, so the first does not settle, but is
+// there to have every Source in it.
 func (m *merger) wait(ctx context.Context, names <-chan struct{}, handed bool) bool {
 	var quiet, most <-chan time.Time
 	for {
@@ -84,12 +108,16 @@ func (m *merger) wait(ctx context.Context, names <-chan struct{}, handed bool) b
 		case <-m.changed:
 		case <-names:
 		}
-		if !handed && m.complete() {
+		switch {
+		case !handed && m.complete(), handed && m.isUrgent():
 			return true
-		}
-		quiet = time.After(settleQuiet)
-		if most == nil {
+		case !handed && most == nil:
+			most = time.After(firstMost)
+		case handed && most == nil:
 			most = time.After(settleMost)
+		}
+		if handed {
+			quiet = time.After(settleQuiet)
 		}
 	}
 }
@@ -102,6 +130,7 @@ func (m *merger) view() (rules.Input, []rules.Problem) {
 	case <-m.changed: // is in what follows
 	default:
 	}
+	m.urgent = false
 	var in rules.Input
 	var problems []rules.Problem
 	var services serviceSet

@@ -81,7 +81,7 @@ func merging(t *testing.T, n int, r *Resolver, body func(t *testing.T, s []fed, 
 		var named []Named
 		for i := range n {
 			sources = append(sources, make(fed))
-			named = append(named, Named{fmt.Sprint("s", i), sources[i]})
+			named = append(named, Named{Name: fmt.Sprint("s", i), Source: sources[i]})
 		}
 		v := &views{}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -121,7 +121,8 @@ func TestMerge_FirstViewWaitsForAllSourcesButNotLong(t *testing.T) {
 		})
 	}
 	f(10*time.Millisecond, "a b")
-	f(60*time.Millisecond, "b", "a b")
+	f(2*time.Second, "a b")
+	f(4*time.Second, "b", "a b")
 }
 
 func TestMerge_BurstsSettle(t *testing.T) {

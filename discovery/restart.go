@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -20,15 +21,17 @@ const (
 var errEnded = errors.New("ended without an error")
 
 // keepWatching runs one Source until ctx ends. A failure is logged when it
-// begins or changes, its end when the Source publishes again.
-func keepWatching(ctx context.Context, s Named, log *zap.Logger, publish func(Snapshot)) {
+// begins or changes, its end when the Source publishes again. Ended is called
+// each time the Source has ended.
+func keepWatching(ctx context.Context, s Named, log *zap.Logger, publish func(Snapshot), ended func()) {
 	log = log.With(zap.String("source", s.Name))
-	pause := restartFirst
+	pause, most := restartFirst, cmp.Or(s.MostPause, restartMost)
 	failure := ""
 	for {
 		err := s.Source.Watch(ctx, func(snapshot Snapshot) {
 			if failure != "" {
 				log.Info("source is back")
+				s.say(nil)
 			}
 			pause, failure = restartFirst, ""
 			publish(snapshot)
@@ -42,12 +45,20 @@ func keepWatching(ctx context.Context, s Named, log *zap.Logger, publish func(Sn
 		if failure != err.Error() {
 			failure = err.Error()
 			log.Warn("source ended; what it last announced stays in use", zap.Error(err))
+			s.say(err)
 		}
+		ended()
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
-		pause = min(2*pause, restartMost)
+		pause = min(2*pause, most)
+	}
+}
+
+func (s *Named) say(err error) {
+	if s.OnState != nil {
+		s.OnState(err)
 	}
 }

@@ -4,6 +4,7 @@ package discovery
 
 import (
 	"context"
+	"time"
 
 	"arzur.net/lb/rules"
 )
@@ -14,6 +15,10 @@ type Snapshot struct {
 	Rules    []rules.Rule
 	Services []rules.Service
 	Warnings []rules.Problem // what the Source could not or should not use
+
+	// Urgent says that an instance of the Snapshot before is about to end, so that
+	// every request it still gets may be lost.
+	Urgent bool
 }
 
 // Source is something that announces rules and services: a file, Docker, ...
@@ -30,4 +35,10 @@ type Source interface {
 type Named struct {
 	Name   string
 	Source Source
+	// MostPause bounds the pause before a Source that ended is started again; 0
+	// means 30 s.
+	MostPause time.Duration
+	// OnState, if set, is told the error when the Source has ended, and nil when it
+	// publishes again. Its calls come one after the other, from any goroutine.
+	OnState func(err error)
 }

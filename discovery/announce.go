@@ -1,0 +1,187 @@
+package discovery
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"arzur.net/lb/rules"
+	"arzur.net/lb/rules/labels"
+)
+
+// member is one carrier of labels: a container, a Swarm service, ...
+type member struct {
+	labels.Subject
+	created time.Time
+	idle    bool // it does not run: it counts only if its labels want that, and has no server
+	away    bool // it runs, but is to get no requests now; its rules answer 503
+	// place finds the servers of one of the groups that its labels name.
+	place func(w *labels.Wants, g *labels.Group) placement
+}
+
+// placement is where requests for a group go.
+type placement struct {
+	instances []rules.Instance
+	hints     []string // what was chosen among several
+	missing   string   // not "": why there can be no server, whatever happens
+}
+
+// announce is what all members of a Source ask for together. Members with the
+// same service share its pool. Of two that claim the same requests for different
+// services the one that serves counts, else the older.
+func announce(members []member, o *labels.Options) Snapshot {
+	slices.SortFunc(members, func(a, b member) int {
+		return cmp.Or(compareBools(a.idle || a.away, b.idle || b.away), a.created.Compare(b.created), cmp.Compare(a.Name, b.Name))
+	})
+	subjects := make([]*labels.Subject, len(members))
+	for i := range members {
+		subjects[i] = &members[i].Subject
+	}
+	options := *o
+	options.Shared = labels.Share(subjects, o)
+	a := announcement{claims: make(map[string]*claim)}
+	for i := range members {
+		a.add(&members[i], labels.Decode(subjects[i], &options))
+	}
+	a.Services = a.services.list
+	return a.Snapshot
+}
+
+// announcement is a Snapshot in the making.
+type announcement struct {
+	Snapshot
+	services serviceSet
+	claims   map[string]*claim
+}
+
+// claim is the rules of the first member that asked for certain requests.
+type claim struct {
+	services []string
+	rules    []rules.Rule
+}
+
+func (a *announcement) add(m *member, w labels.Wants) {
+	if m.idle && !w.AllowNonRunning {
+		return
+	}
+	a.Warnings = append(a.Warnings, w.Problems...)
+	missing := make(map[string]bool)
+	for i := range w.Groups {
+		if !a.join(m, &w, &w.Groups[i]) {
+			missing[w.Groups[i].Service.Name] = true
+		}
+	}
+	byClaim := make(map[string][]rules.Rule)
+	for _, r := range w.Rules {
+		if !missing[r.Service] {
+			c := r.Claim()
+			byClaim[c] = append(byClaim[c], r)
+		}
+	}
+	for _, c := range slices.Sorted(maps.Keys(byClaim)) {
+		a.claim(c, byClaim[c])
+	}
+}
+
+// join makes m a server of g. It is false when it can be none.
+func (a *announcement) join(m *member, w *labels.Wants, g *labels.Group) bool {
+	s := g.Service
+	if !m.idle {
+		p := m.place(w, g)
+		if p.missing != "" {
+			a.miss(m, g, p.missing)
+			return false
+		}
+		for _, hint := range p.hints {
+			a.Warnings = append(a.Warnings, rules.Problem{Origin: m.Origin, Reason: hint})
+		}
+		if s.Instances = p.instances; m.away {
+			s.Instances = nil
+		}
+		for i := range s.Instances {
+			s.Instances[i].Weight = g.Weight
+		}
+	}
+	if p := a.services.add(&s); p != nil {
+		a.Warnings = append(a.Warnings, *p)
+	}
+	return true
+}
+
+// miss reports a member without a server, if somebody meant it to have one: by
+// default every container of a machine is exposed.
+func (a *announcement) miss(m *member, g *labels.Group, why string) {
+	if !isLabelled(&m.Subject) {
+		return
+	}
+	a.Warnings = append(a.Warnings, rules.Problem{
+		Origin: m.Origin, Fatal: true, Reason: fmt.Sprintf("service %q: %s", g.Service.Name, why),
+	})
+}
+
+// isLabelled says whether a label asks for anything.
+func isLabelled(s *labels.Subject) bool {
+	for key := range s.Labels {
+		if strings.HasPrefix(key, "lb.") || strings.HasPrefix(key, "traefik.") {
+			return true
+		}
+	}
+	return false
+}
+
+// claim adds the rules of one member that ask for the same requests; "" are those
+// of which Compile will say why it is not known which.
+func (a *announcement) claim(requests string, asking []rules.Rule) {
+	first := a.claims[requests]
+	services := make([]string, len(asking))
+	for i := range asking {
+		services[i] = asking[i].Service
+	}
+	switch {
+	case requests == "":
+		a.Rules = append(a.Rules, asking...)
+	case first == nil:
+		a.claims[requests] = &claim{services, asking}
+		a.Rules = append(a.Rules, asking...)
+	case slices.Equal(first.services, services):
+		for _, r := range asking {
+			if !slices.ContainsFunc(first.rules, func(f rules.Rule) bool { return sameRule(f, r) }) {
+				a.Rules = append(a.Rules, r) // Compile says what about it is different
+			}
+		}
+	default:
+		for _, r := range asking {
+			a.Warnings = append(a.Warnings, conflict(&r, &first.rules[0]))
+		}
+	}
+}
+
+func sameRule(a, b rules.Rule) bool {
+	a.Origin = b.Origin
+	return reflect.DeepEqual(a, b)
+}
+
+func conflict(r, first *rules.Rule) rules.Problem {
+	to := fmt.Sprintf("service %q gets them", first.Service)
+	if first.Service == "" {
+		to = "a redirect answers them"
+	}
+	return rules.Problem{
+		Origin: r.Origin, Other: first.Origin, Rule: r.Name, Fatal: true,
+		Reason: fmt.Sprintf("rule %q asks for the same requests, and %s; name the same service in both, or another match in one", first.Name, to),
+	}
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
