@@ -316,3 +316,29 @@ func TestQueue_NobodyOvertakesThoseWhoWait(t *testing.T) {
 	b.run(func() bool { return len(order) == len(clients) })
 	require.Equal(t, "0 1 2 3 4 5 6 7 8 9", strings.Join(order, " "))
 }
+
+func TestSplice_APipeWithARemainderServesNobodyElse(t *testing.T) {
+	b := newSimBed(t, 1, 1)
+	served := 0
+	b.Sim.Serve(simBack(1), func(p *loop.SimPeer) {
+		served++
+		body := strings.Repeat(fmt.Sprint(served), 2*spliceMin)
+		p.Handle = func(p *loop.SimPeer) {
+			if p.Read() != "" {
+				p.Write(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+			}
+		}
+	})
+	b.use(1)
+	c := b.Dial(simFront) // reads nothing
+	c.Write(simGet)
+	b.run(func() bool {
+		return len(b.cores[0].clients) > 0 && b.cores[0].clients[0].x != nil && b.cores[0].clients[0].x.splice.holds()
+	})
+	c.Reset()
+	next := b.client(simGet)
+	b.run(func() bool { return strings.HasSuffix(next.got, strings.Repeat("2", 2*spliceMin)) })
+	require.NotContains(t, next.got[strings.Index(next.got, "\r\n\r\n"):], "1")
+	next.Close()
+	require.Empty(t, b.settle())
+}

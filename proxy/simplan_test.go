@@ -110,7 +110,7 @@ func (w *simWorld) newPlan() *simPlan {
 	if r.IntN(10) == 0 {
 		p.interims = 1 + r.IntN(3)
 	}
-	if w.level == faultsAll && r.IntN(4) == 0 {
+	if w.level == faultsAll && r.IntN(3) == 0 {
 		p.fate, p.fateful = simFate(r.IntN(int(fates))), 1+r.IntN(3)
 	}
 	if w.level == faultsAll && r.IntN(15) == 0 {
@@ -131,7 +131,7 @@ func (w *simWorld) newPlan() *simPlan {
 	case 0:
 		p.tunnel, p.last, p.method = true, true, "GET"
 		p.up = simText(p.id+1, w.size())
-	case 1:
+	case 1, 2:
 		p.old, p.last = true, true
 	}
 	w.composeHead(p)
