@@ -99,7 +99,6 @@ func TestCompose_KeyWithoutEffect(t *testing.T) {
 	f("health_chek: {port: 80}", "", `docker-compose.yml:5: services.web.health_chek: has no effect; did you mean "health_check"?`)
 	f("lb_config: {port_rules: [{hostname: a.com, target_port: 80}]}", "",
 		"docker-compose.yml:5: services.web.lb_config: no port_rules with a source_port; only selector rules would use it, which are not supported yet")
-	f("", "sources: {docker: {}}", "rancher-compose.yml:7: services.lb.lb_config.sources: sources other than files: not supported yet, without effect")
 }
 
 // The rules themselves reject what does not exist yet, one by one.

@@ -21,6 +21,7 @@ type Config struct {
 	Log            Log
 	AccessLog      AccessLog
 	Admin          Admin
+	Sources        Sources
 	TrustedProxies []netip.Prefix // whose X-Forwarded-* and Forwarded fields are believed
 
 	// Problems is what was understood and is not in force: keys that have no

@@ -46,6 +46,7 @@ func (l *loader) sections() fields {
 		"log":        func(v value) { v.log(&c.Log) },
 		"access_log": func(v value) { v.accessLog(&c.AccessLog) },
 		"admin":      func(v value) { v.admin(&c.Admin) },
+		"sources":    func(v value) { v.sources(&c.Sources) },
 		"trusted_proxies": func(v value) {
 			for _, item := range v.items() {
 				c.TrustedProxies = append(c.TrustedProxies, item.prefix())

@@ -16,7 +16,7 @@ import (
 // later names the keys of the vocabulary that have no effect yet.
 var later = map[string]string{
 	"certs": "certificates", "default_cert": "certificates", "acme": "certificates",
-	"sources": "sources other than files", "stickiness_policy": "sticky sessions", "config": "HAProxy configuration",
+	"stickiness_policy": "sticky sessions", "config": "HAProxy configuration",
 }
 
 // defaults reads the defaults section over d.

@@ -1,0 +1,90 @@
+package configs
+
+import (
+	"cmp"
+	"math"
+	"path/filepath"
+
+	"arzur.net/lb/discovery"
+)
+
+// Sources are what announces rules and services besides files.
+type Sources struct {
+	Docker *Docker // nil: none
+}
+
+// Docker is a Docker Engine whose labels count: those of its containers or, with
+// Swarm, those of the services that it manages.
+type Docker struct {
+	discovery.DockerConfig
+	Swarm bool
+}
+
+// NewDocker is what an empty docker section means.
+func NewDocker() *Docker { return &Docker{DockerConfig: discovery.DefaultDockerConfig} }
+
+// sources reads {docker: {...}}.
+func (v value) sources(s *Sources) {
+	v.object(fields{"docker": func(v value) { s.Docker = v.docker() }})
+}
+
+func (v value) docker() *Docker {
+	d := NewDocker()
+	before := len(v.doc.mistakes)
+	v.object(fields{
+		"endpoint":           into(&d.Endpoint, value.text),
+		"swarm":              into(&d.Swarm, value.boolean),
+		"exposed_by_default": into(&d.Labels.ExposedByDefault, value.boolean),
+		"network":            into(&d.Network, value.text),
+		"constraints":        into(&d.Labels.Constraints, value.text),
+		"default_rule":       into(&d.Labels.DefaultRule, value.text),
+		"domain":             into(&d.Labels.Domain, value.text),
+		"use_bind_port_ip":   into(&d.UseBindPortIP, value.boolean),
+		"entry_points":       into(&d.Labels.EntryPoints, value.entryPoints),
+		"tls":                func(v value) { v.engineTLS(&d.TLS) },
+	})
+	if d.Labels.Domain != "" && d.Labels.DefaultRule == discovery.DefaultDockerConfig.Labels.DefaultRule {
+		d.Labels.DefaultRule = "" // of the two the domain was asked for
+	}
+	if len(v.doc.mistakes) > before {
+		return d
+	}
+	if err := d.Validate(); err != nil {
+		v.fail("%v", err)
+	}
+	return d
+}
+
+// entryPoints reads {name: port} over the default names. Traefik 1 calls web and
+// websecure http and https.
+func (v value) entryPoints() map[string]uint16 {
+	points := map[string]uint16{}
+	for _, m := range v.members() {
+		points[m.key] = uint16(within(1, math.MaxUint16)(m.value))
+	}
+	standard := discovery.DefaultDockerConfig.Labels.EntryPoints
+	for name, other := range map[string]string{"web": "http", "websecure": "https"} {
+		port := cmp.Or(points[name], points[other], standard[name])
+		for _, n := range []string{name, other} {
+			points[n] = cmp.Or(points[n], port)
+		}
+	}
+	return points
+}
+
+// engineTLS reads the names of files, relative to the file that v stands in.
+func (v value) engineTLS(t *discovery.EngineTLS) {
+	file := func(v value) string {
+		name := v.text()
+		if name == "" || filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(filepath.Dir(v.doc.name), name)
+	}
+	v.object(fields{
+		"ca":                   into(&t.CA, file),
+		"cert":                 into(&t.Cert, file),
+		"key":                  into(&t.Key, file),
+		"insecure_skip_verify": into(&t.InsecureSkipVerify, value.boolean),
+	})
+}
