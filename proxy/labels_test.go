@@ -64,7 +64,22 @@ func TestRule_RedirectsByPatternAndMethod(t *testing.T) {
 	f(secure, "web", "GET /old?x", "302 https://foo.com/new?x")
 	f(secure, "web", "POST /old?x", "307 https://foo.com/new?x")
 	f(secure, "web", "GET /fine", "200")
+	f(secure, "web", "GET /old HTTP/1.1\r\nX-Forwarded-Proto: https\r\nX-Ignored:", "302 https://foo.com/new") // not a trusted peer's word
 	f(secure, "", "GET /fine", "404")
 	f(rules.Redirect{Scheme: "https", ByMethod: true, Permanent: true}, "", "GET /x", "301 https://foo.com/x")
 	f(rules.Redirect{Scheme: "https", ByMethod: true, Permanent: true}, "", "POST /x", "308 https://foo.com/x")
+}
+
+func TestRule_RedirectsByTheSchemeThatTheClientUsed(t *testing.T) {
+	b := newBed(t, func(b *bed) {
+		b.opts.Trusted = loopback
+		b.rule.Redirect = &rules.Redirect{Pattern: "^http://(.*)", Replacement: "https://$1", ByMethod: true}
+	}, asked(t))
+	f := func(proto, want string) {
+		t.Helper()
+		got := b.exchange("GET /x HTTP/1.1\r\nHost: foo.com\r\nX-Forwarded-Proto: " + proto + "\r\nConnection: close\r\n\r\n")
+		require.Equal(t, want, status(got)[:3])
+	}
+	f("http", "302")
+	f("https", "200") // no loop behind a proxy that takes TLS off
 }

@@ -16,9 +16,9 @@ func (x *Exchange) redirects(r *http1.Request) bool {
 	}
 	l := x.core.loop
 	if to.Pattern == "" {
-		x.buf = appendRedirect(l.Get(1024), to, r)
+		x.buf = appendRedirect(l.Get(1024), to, r, x.scheme(r))
 	} else {
-		url := append(append(append(l.Get(1024), "http://"...), r.Host...), r.PathQuery...)
+		url := append(append(append(append(l.Get(1024), x.scheme(r)...), "://"...), r.Host...), r.PathQuery...)
 		location := x.entry.RedirectURL(url)
 		if location == nil {
 			l.Put(url)
@@ -29,6 +29,15 @@ func (x *Exchange) redirects(r *http1.Request) bool {
 	x.getMethod = string(r.Method) == "GET"
 	x.redirected = true
 	return true
+}
+
+// scheme is the one that the client used: a trusted proxy in front may have
+// taken TLS off.
+func (x *Exchange) scheme(r *http1.Request) string {
+	if x.trusted && string(lastValue(r, http1.IDXForwardedProto)) == "https" {
+		return "https"
+	}
+	return "http"
 }
 
 // redirect sends the answer that start has composed in buf.
@@ -65,10 +74,9 @@ func (x *Exchange) redirectCode(r *rules.Redirect) int {
 
 // appendRedirect composes the Location: what the rule names is replaced, the rest
 // stays as the client asked.
-func appendRedirect(dst []byte, to *rules.Redirect, r *http1.Request) []byte {
-	scheme := to.Scheme
-	if scheme == "" {
-		scheme = "http"
+func appendRedirect(dst []byte, to *rules.Redirect, r *http1.Request, scheme string) []byte {
+	if to.Scheme != "" {
+		scheme = to.Scheme
 	}
 	dst = append(append(dst, scheme...), "://"...)
 	host, hostPort := splitHost(r.Host)
