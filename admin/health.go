@@ -78,7 +78,7 @@ func (s *Server) parts() []part {
 	if n := s.countRejected(); n > 0 {
 		rejected.well, rejected.reason = false, fmt.Sprintf("%d rejected, see /api/rejected", n)
 	}
-	parts := []part{ready, loops, engine, rejected}
+	parts := append([]part{ready, loops, engine, rejected}, s.sources()...)
 	now := health.Now()
 	for _, p := range s.pools() {
 		n := usable(p, now)
@@ -87,6 +87,18 @@ func (s *Server) parts() []part {
 			well:   n > 0,
 			reason: fmt.Sprintf("%d of %d servers usable", n, len(p.Targets)),
 		})
+	}
+	return parts
+}
+
+// sources are those besides files. What one that fails last announced is served,
+// as it would be after a restart elsewhere.
+func (s *Server) sources() (parts []part) {
+	if s.Sources == nil {
+		return nil
+	}
+	for _, source := range s.Sources() {
+		parts = append(parts, part{name: "source " + source.Name, well: source.Failure == "", reason: source.Failure})
 	}
 	return parts
 }

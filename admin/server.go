@@ -34,10 +34,17 @@ type Config struct {
 	Proxy    *proxy.Proxy
 	Registry *health.Registry
 	Problems func() []rules.Problem // of the configuration in use; nil: none
+	Sources  func() []Source        // those besides files; nil: none
 	Ready    func() (bool, string)  // whether to send traffic here, else why not; nil: always
 	Version  string
 	Log      *zap.Logger
 	Level    zap.AtomicLevel // of Log, changed by /api/log-level
+}
+
+// Source is something that announces rules, and how it is.
+type Source struct {
+	Name    string
+	Failure string // why it is not heard of now; "": it is well
 }
 
 // Server is the admin listener.

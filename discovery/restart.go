@@ -26,13 +26,16 @@ var errEnded = errors.New("ended without an error")
 func keepWatching(ctx context.Context, s Named, log *zap.Logger, publish func(Snapshot), ended func()) {
 	log = log.With(zap.String("source", s.Name))
 	pause, most := restartFirst, cmp.Or(s.MostPause, restartMost)
-	failure := ""
+	failure, heard := "", false
 	for {
 		err := s.Source.Watch(ctx, func(snapshot Snapshot) {
 			if failure != "" {
 				log.Info("source is back")
+			}
+			if failure != "" || !heard {
 				s.say(nil)
 			}
+			heard = true
 			pause, failure = restartFirst, ""
 			publish(snapshot)
 		})

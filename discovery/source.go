@@ -39,6 +39,6 @@ type Named struct {
 	// means 30 s.
 	MostPause time.Duration
 	// OnState, if set, is told the error when the Source has ended, and nil when it
-	// publishes again. Its calls come one after the other, from any goroutine.
+	// publishes for the first time or again. Calls come one after the other.
 	OnState func(err error)
 }

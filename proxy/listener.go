@@ -107,6 +107,18 @@ func (a *acceptor) Expired() {
 	}
 }
 
+// ListenError is why a listener cannot be opened.
+type ListenError struct {
+	Listen rules.Listen
+	Err    error // names the address
+}
+
+// Error implements error.
+func (e *ListenError) Error() string { return e.Err.Error() }
+
+// Unwrap is for package errors.
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // open makes the sockets of one address and port: those handed over to this
 // process, or new ones.
 func (p *Proxy) open(at rules.Listen) (*listener, error) {
@@ -116,7 +128,7 @@ func (p *Proxy) open(at rules.Listen) (*listener, error) {
 	if l.fds == nil {
 		fds, err := p.listen(at.Address, at.Port, len(p.cores))
 		if err != nil {
-			return nil, err
+			return nil, &ListenError{at, err}
 		}
 		l.fds = fds
 	}
@@ -206,7 +218,7 @@ func (p *Proxy) TryListen(t *rules.Table) error {
 		p.awaitLeaving(at.Port)
 		fds, err := p.listen(at.Address, at.Port, 1)
 		if err != nil {
-			return err
+			return &ListenError{at, err}
 		}
 		closeAll(fds)
 	}

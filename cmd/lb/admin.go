@@ -29,6 +29,7 @@ func (s *server) startAdmin(inherited int) error {
 		Listener: l,
 		Proxy:    s.proxy,
 		Registry: s.registry,
+		Sources:  s.outages.list,
 		Problems: func() []rules.Problem { return *s.problems.Load() },
 		Ready: func() (bool, string) {
 			if s.draining.Load() {

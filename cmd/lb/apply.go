@@ -90,17 +90,29 @@ func (s *server) logRejected(err error) {
 // apply puts a view into use. After an error all is as before.
 func (s *server) apply(v view) error {
 	config := s.latest.Load()
-	table, rejected := rules.Compile(v.Input, s.registry)
 	access, err := s.accessLogFor(config.AccessLog)
 	if err != nil {
 		return err
 	}
-	if err := s.proxy.Apply(table, engineOptions(config, s.loops)); err != nil {
-		if access != s.access {
-			s.closeAccessLog(access)
+	whole := v
+	table, rejected := s.compile(&v, config)
+	var closed []rules.Problem // of listeners that cannot be opened
+	for {
+		err := s.proxy.Apply(table, engineOptions(config, s.loops))
+		if err == nil {
+			break
 		}
-		return err
+		out, some := s.leaveOut(&v, config, err)
+		if !some {
+			if access != s.access {
+				s.closeAccessLog(access)
+			}
+			return err
+		}
+		closed = append(closed, out...)
+		table, rejected = s.compile(&v, config)
 	}
+	s.view, s.partial = whole, len(closed) > 0
 	s.useAccessLog(access)
 	s.config = config
 	s.checker.Set(checks(table))
@@ -109,7 +121,7 @@ func (s *server) apply(v view) error {
 		s.named[u.Backend] = true
 	}
 	s.rules = s.rules.logChanges(table, s.log)
-	problems := slices.Concat(v.problems, rejected)
+	problems := slices.Concat(v.problems, closed, rejected)
 	s.known = logProblems(problems, s.known, s.log)
 	s.problems.Store(&problems)
 	return nil

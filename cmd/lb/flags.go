@@ -18,6 +18,8 @@ import (
 type flags struct {
 	configs   paths
 	stack     string
+	docker    bool
+	swarm     bool
 	admin     string // host:port or "off"
 	logLevel  string
 	logFormat string
@@ -42,6 +44,8 @@ func (p *paths) Set(path string) error {
 func (f *flags) defineConfig(set *flag.FlagSet) {
 	set.Var(&f.configs, "config", "")
 	set.StringVar(&f.stack, "stack", "", "")
+	set.BoolVar(&f.docker, "docker", false, "")
+	set.BoolVar(&f.swarm, "swarm", false, "")
 }
 
 func (f *flags) defineRun(set *flag.FlagSet) {

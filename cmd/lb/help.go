@@ -17,6 +17,8 @@ const helpText = `lb routes HTTP by port, hostname and path, and balances over h
 What to serve
   -config PATH      rules file, compose file or folder; may be repeated
   -stack NAME       the stack of the compose files (default: their folder)
+  -docker           what the labels of containers say; sources.docker has more
+  -swarm            what the labels of Swarm services say, asked of a manager
 
 How to run
   -admin ADDR|off   /healthz, /metrics and /api (default 127.0.0.1:8080)

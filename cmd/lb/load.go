@@ -22,6 +22,10 @@ type loaded struct {
 // load reads the configuration that f names and judges it as a whole. The error
 // has one line per mistake.
 func (f *flags) load() (*loaded, error) {
+	if len(f.configs) == 0 {
+		c := configs.Default()
+		return f.judge(&c)
+	}
 	c, err := configs.Load(f.configs, f.stack)
 	if err != nil {
 		return nil, err
@@ -42,6 +46,12 @@ func (f *flags) judge(c *configs.Config) (*loaded, error) {
 	if f.loops != 0 {
 		c.Defaults.Loops = f.loops
 	}
+	if c.Sources.Docker == nil && (f.docker || f.swarm) {
+		c.Sources.Docker = configs.NewDocker()
+	}
+	if f.swarm {
+		c.Sources.Docker.Swarm = true
+	}
 	table, problems := rules.Compile(rules.Input{Rules: c.Rules, Services: c.Services}, rules.NoBackends{})
 	l := &loaded{c, table, slices.Concat(c.Problems, problems)}
 	var errs []error
@@ -50,7 +60,7 @@ func (f *flags) judge(c *configs.Config) (*loaded, error) {
 			errs = append(errs, problemError(&problems[i]))
 		}
 	}
-	if len(errs) == 0 && len(table.Entries()) == 0 {
+	if len(errs) == 0 && len(table.Entries()) == 0 && c.Sources.Docker == nil {
 		for i := range l.problems {
 			errs = append(errs, problemError(&l.problems[i]))
 		}
@@ -92,20 +102,22 @@ func problemError(p *rules.Problem) error {
 // adminInTheWay finds the rule that wants the admin listener's port, because
 // "in use by another program" would not be true.
 func adminInTheWay(address string, t *rules.Table) error {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil
-	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || port == 0 {
-		return nil
-	}
 	for _, e := range t.Entries() {
-		at := e.Listen.Address
-		if e.Listen.Port == uint16(port) && (!at.IsValid() || at.String() == host || at.IsUnspecified()) {
+		if takes(address, e.Listen) {
 			return fmt.Errorf("%s: source_port %d is the admin listener's, %s; choose another of the two (admin: {address: ...}, -admin)",
-				e.Rule.Origin, port, address)
+				e.Rule.Origin, e.Listen.Port, address)
 		}
 	}
 	return nil
+}
+
+// takes says whether the admin listener at address is in the way of l.
+func takes(address string, l rules.Listen) bool {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port != 0 && l.Port == uint16(port) &&
+		(!l.Address.IsValid() || l.Address.String() == host || l.Address.IsUnspecified())
 }

@@ -34,6 +34,7 @@ const noConfig = `lb: no -config, so nothing to serve.
     services:
       blog: {servers: ["10.0.0.1:80", "10.0.0.2:80"]}
 
+  lb -docker              serves what the labels of containers say
   lb demo                 needs no file
   lb help                 lists the rest
 `
@@ -49,7 +50,7 @@ func run(args []string) int {
 	} else if err != nil {
 		return usage("%v", err)
 	}
-	if len(f.configs) == 0 {
+	if len(f.configs) == 0 && !f.docker && !f.swarm {
 		fmt.Fprint(os.Stderr, noConfig)
 		return exitUsage
 	}
@@ -79,7 +80,10 @@ type server struct {
 	failures chan error                     // reloads that were rejected
 	latest   atomic.Pointer[configs.Config] // as of the last good load
 
+	outages  outages
 	config   *configs.Config // in use
+	view     view            // likewise
+	partial  bool            // a listener of it could not be opened
 	access   *proxy.AccessLog
 	admin    *admin.Server
 	named    map[*health.Backend]bool
@@ -150,7 +154,7 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 	ctx, stop := context.WithCancel(context.Background())
 	s.source.OnReload = func(err error) { s.rejected(ctx, err) }
 	resolver := &discovery.Resolver{Interval: s.first.Defaults.DNSInterval}
-	sources := []discovery.Named{{Name: "file", Source: s.source}}
+	sources := s.sources()
 	defer s.background.Wait()
 	defer stop()
 	s.background.Go(func() { s.checker.Run(ctx) })
@@ -186,6 +190,9 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 		return bad(fmt.Errorf("hand-over: %w", err)) // it would not let go
 	}
 	notify(fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
+	if len(s.rules) == 0 {
+		s.log.Info("no rule yet, so nothing is listened on; listeners come with the first rules")
+	}
 	s.log.Info("serving", zap.String("version", versionName()), zap.Int("loops", s.loops), zap.Int("pid", os.Getpid()))
 	last := s.loop(signals)
 	stop()
@@ -211,6 +218,7 @@ func (s *server) loop(signals <-chan os.Signal) os.Signal {
 		case err := <-s.failures:
 			s.logRejected(err)
 		case <-sweep.C:
+			s.retryListeners()
 			s.proxy.Retire(s.registry.Sweep(health.Now(), func(b *health.Backend) bool { return s.named[b] }))
 		case err := <-takeover:
 			takeover = nil

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"arzur.net/lb/configs"
+	"arzur.net/lb/proxy"
+	"arzur.net/lb/rules"
+)
+
+// compile makes a Table of v. Rules of labels that want the admin listener's port
+// are left out: whoever starts a container must not end the load balancer.
+func (s *server) compile(v *view, config *configs.Config) (*rules.Table, []rules.Problem) {
+	var rejected []rules.Problem
+	v.Rules = slices.DeleteFunc(slices.Clone(v.Rules), func(r rules.Rule) bool {
+		taken := takes(config.Admin.Address, rules.Listen{Address: r.Address, Port: r.Port}) && !isOfFile(&r, config)
+		if taken {
+			rejected = append(rejected, rules.Problem{
+				Origin: r.Origin, Rule: r.Name, Fatal: true,
+				Reason: fmt.Sprintf("port %d is the admin listener's, %s; choose another of the two", r.Port, config.Admin.Address),
+			})
+		}
+		return taken
+	})
+	table, problems := rules.Compile(v.Input, s.registry)
+	return table, append(rejected, problems...)
+}
+
+// isOfFile says whether the operator wrote the rule, so that nothing but all or
+// nothing will do.
+func isOfFile(r *rules.Rule, config *configs.Config) bool {
+	return slices.ContainsFunc(config.Rules, func(f rules.Rule) bool { return f.Origin == r.Origin })
+}
+
+// leaveOut takes out of v those rules of labels whose listener cannot be opened.
+// It is false when there is nothing that could be left out.
+func (s *server) leaveOut(v *view, config *configs.Config, err error) ([]rules.Problem, bool) {
+	var failed *proxy.ListenError
+	if !errors.As(err, &failed) {
+		return nil, false
+	}
+	var out []rules.Problem
+	var rest []rules.Rule
+	for _, r := range v.Rules {
+		if r.Port != failed.Listen.Port || r.Address.Unmap() != failed.Listen.Address {
+			rest = append(rest, r)
+			continue
+		}
+		if isOfFile(&r, config) {
+			return nil, false
+		}
+		out = append(out, rules.Problem{Origin: r.Origin, Rule: r.Name, Reason: err.Error(), Fatal: true})
+	}
+	v.Rules = rest
+	return out, len(out) > 0
+}
+
+// retryListeners tries again what could not be opened.
+func (s *server) retryListeners() {
+	if !s.partial {
+		return
+	}
+	if err := s.apply(s.view); err != nil {
+		s.log.Warn("open listeners again", zap.Error(err))
+	}
+}
