@@ -34,7 +34,7 @@ func TestStack_ItsOwnTwoFilesAreEnough(t *testing.T) {
 		r := lb(t, append([]string{"check", "-v"}, args...)...)
 		require.Zero(t, r.code, r.stderr)
 		require.Contains(t, r.stdout, "*:80  arzur.net  -> rancher-blog/blog:")
-		require.Contains(t, r.stdout, "rancher-blog/blog: name blog is looked up while running\n")
+		require.Contains(t, r.stdout, "-> rancher-blog/blog: no server yet; blog is looked up at run time\n")
 		require.Contains(t, r.stderr, `"rancher-blog" is no service but the name of the stack; taken as "blog"`)
 	}
 }
