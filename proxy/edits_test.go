@@ -126,3 +126,15 @@ func TestApply_ListenersComeAndGo(t *testing.T) {
 	_, body = get(t, fmt.Sprintf("http://127.0.0.1:%d/", second.Port))
 	require.Equal(t, "a", body)
 }
+
+func TestApply_LetsGoOfEarlierTables(t *testing.T) {
+	b := newBed(t, func(b *bed) { b.loops = 1 }, named(t, "a"))
+	for range 20 {
+		_, body := get(t, b.url("/"))
+		require.Equal(t, "a", body)
+		b.apply()
+	}
+	pools := make(chan int)
+	b.cores[0].loop.Post(func() { pools <- len(b.cores[0].budgets) })
+	require.LessOrEqual(t, <-pools, 1)
+}

@@ -123,22 +123,12 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	want := map[rules.Listen]bool{}
-	var opened []*listener
 	for _, at := range t.Ports() {
 		want[at] = true
-		if p.listeners[at] != nil {
-			continue
-		}
-		l, err := p.open(at)
-		if err != nil {
-			for _, l := range opened {
-				closeAll(l.fds)
-				delete(p.listeners, rules.Listen{Address: l.addr, Port: l.port, Protocol: "http"})
-			}
-			return err
-		}
-		opened = append(opened, l)
-		p.listeners[at] = l
+	}
+	opened, err := p.openAll(t.Ports())
+	if err != nil {
+		return err
 	}
 	p.table.Store(t)
 	p.reloads.applied.Add(1)
@@ -158,7 +148,30 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 			p.log.Info("stopped listening", zap.Stringer("listener", l))
 		}
 	}
+	for _, k := range p.cores {
+		k.loop.Post(k.clearBudgets)
+	}
 	return nil
+}
+
+// openAll opens the listeners that are missing, all of them or none.
+func (p *Proxy) openAll(ports []rules.Listen) (opened []*listener, err error) {
+	for _, at := range ports {
+		if p.listeners[at] != nil {
+			continue
+		}
+		l, err := p.open(at)
+		if err != nil {
+			for _, l := range opened {
+				closeAll(l.fds)
+				delete(p.listeners, rules.Listen{Address: l.addr, Port: l.port, Protocol: "http"})
+			}
+			return nil, err
+		}
+		opened = append(opened, l)
+		p.listeners[at] = l
+	}
+	return opened, nil
 }
 
 // Table is the Table in use.

@@ -77,6 +77,9 @@ func (k *core) budget(p *rules.Pool) *budget {
 	return b
 }
 
+// clearBudgets lets go of the Pools of earlier Tables, and so of the Tables.
+func (k *core) clearBudgets() { clear(k.budgets) }
+
 // earn counts one request: share percent of a retry.
 func (b *budget) earn(share int64) { b.tokens = min(b.tokens+share, budgetReserve) }
 
