@@ -166,13 +166,13 @@ func sameRule(a, b rules.Rule) bool {
 }
 
 func conflict(r, first *rules.Rule) rules.Problem {
-	to := fmt.Sprintf("service %q gets them", first.Service)
+	gets := fmt.Sprintf("service %q gets these requests", first.Service)
 	if first.Service == "" {
-		to = "a redirect answers them"
+		gets = "a redirect answers these requests"
 	}
 	return rules.Problem{
 		Origin: r.Origin, Other: first.Origin, Rule: r.Name, Fatal: true,
-		Reason: fmt.Sprintf("rule %q asks for the same requests, and %s; name the same service in both, or another match in one", first.Name, to),
+		Reason: gets + " already; name the same service in both, or another match in one",
 	}
 }
 

@@ -43,6 +43,7 @@ func testSource(t *testing.T, open func(t *testing.T) (s Source, change func(ver
 			synctest.Wait()
 		}
 
+		time.Sleep(100 * time.Millisecond) // for what is asked of the world outside
 		synctest.Wait()
 		require.Len(t, got(), 1, "publishes at once")
 		require.Equal(t, "1", version(got()[0]))

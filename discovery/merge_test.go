@@ -228,3 +228,70 @@ func TestMerge_JoinsServices(t *testing.T) {
 	f(one, two, "\nweb: 10.0.0.1=10.0.0.1 10.0.0.2=10.0.0.2\n!a.yml:9/: warning\n"+
 		"!b.yml:1/a.yml:1: service \"web\" is declared twice with different options; those at a.yml:1 apply to all its servers, make them equal or rename one\n")
 }
+
+func TestMerge_UrgentSnapshotsDoNotSettle(t *testing.T) {
+	merging(t, 1, &Resolver{}, func(t *testing.T, s []fed, v *views, _ *observer.ObservedLogs) {
+		s[0] <- snap("a")
+		synctest.Wait()
+		require.Equal(t, []string{"a"}, v.take())
+		s[0] <- snap("b")
+		synctest.Wait()
+		require.Empty(t, v.take())
+		urgent := snap("c")
+		urgent.Urgent = true
+		s[0] <- urgent
+		synctest.Wait()
+		require.Equal(t, []string{"c"}, v.take())
+		s[0] <- snap("d")
+		synctest.Wait()
+		require.Empty(t, v.take(), "only the one that was")
+	})
+}
+
+func TestMerge_NobodyWaitsForASourceThatFails(t *testing.T) {
+	merging(t, 2, &Resolver{}, func(t *testing.T, s []fed, v *views, _ *observer.ObservedLogs) {
+		s[0] <- errors.New("cannot be reached")
+		synctest.Wait()
+		require.Empty(t, v.take())
+		s[1] <- snap("b")
+		synctest.Wait()
+		require.Equal(t, []string{"b"}, v.take())
+	})
+	merging(t, 1, &Resolver{}, func(t *testing.T, s []fed, v *views, _ *observer.ObservedLogs) {
+		s[0] <- errors.New("cannot be reached")
+		synctest.Wait()
+		require.Equal(t, []string{""}, v.take(), "it serves nothing yet, but it runs")
+		pass(2 * time.Second)
+		s[0] <- snap("a")
+		pass(time.Second)
+		require.Equal(t, []string{"a"}, v.take())
+	})
+}
+
+func TestMerge_TellsHowASourceIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, states := make(fed), make(chan error, 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		named := Named{Name: "s", Source: s, MostPause: 2 * time.Second, OnState: func(err error) { states <- err }}
+		go func() {
+			done <- Merge(ctx, []Named{named}, &Resolver{}, zap.NewNop(), func(rules.Input, []rules.Problem) {})
+		}() // ends with cancel
+		gone := errors.New("gone")
+		s <- snap("a")
+		s <- snap("b")
+		for range 10 { // with a pause of at most 3 s before each
+			s <- gone
+		}
+		begun := time.Now()
+		s <- snap("c")
+		require.Less(t, time.Since(begun), 4*time.Second)
+		synctest.Wait()
+		require.NoError(t, <-states)
+		require.Equal(t, gone, <-states)
+		require.NoError(t, <-states)
+		require.Empty(t, states, "once for each change")
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
+}

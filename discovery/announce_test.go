@@ -1,0 +1,65 @@
+package discovery
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/rules"
+	"arzur.net/lb/rules/labels"
+)
+
+// memberOf is a container with one server.
+func memberOf(name string, created int, set ...string) member {
+	m := member{Subject: labels.Subject{Name: name, Service: name, Group: name, Origin: "container " + name, Labels: map[string]string{}, Ports: []uint16{80}}}
+	m.created = time.Unix(int64(created), 0)
+	for i := 0; i+1 < len(set); i += 2 {
+		m.Labels[set[i]] = set[i+1]
+	}
+	m.place = func(_ *labels.Wants, _ *labels.Group) placement {
+		return placement{instances: []rules.Instance{instanceAt(name+".internal", 80)}}
+	}
+	return m
+}
+
+func TestAnnounce(t *testing.T) {
+	f := func(want string, members ...member) {
+		t.Helper()
+		require.Equal(t, want, tell(announce(members, &labels.DefaultOptions)))
+	}
+	// Replicas share a rule, a service and its pool.
+	f("web: a.internal:80 b.internal:80\n80 Host(`x`) -> web",
+		memberOf("b", 2, "traefik.http.routers.r.rule", "Host(`x`)", "traefik.http.services.web.loadbalancer.server.port", "80"),
+		memberOf("a", 1, "traefik.http.routers.r.rule", "Host(`x`)", "traefik.http.services.web.loadbalancer.server.port", "80"))
+	// Equal rules in another spelling are equal.
+	f("web: a.internal:80 b.internal:80\n80 Host(`x`) -> web",
+		memberOf("a", 1, "lb.rule", "Host(`x`)", "lb.service", "web"),
+		memberOf("b", 2, "lb.rule", "Host(`x`)", "lb.service", "web"))
+	f("a: a.internal:80\nb: b.internal:80\n80 x -> a\n!container b: label lb.rule: service \"a\" gets these requests already; name the same service in both, or another match in one (container a: label lb.hostname)",
+		memberOf("a", 1, "lb.hostname", "x"),
+		memberOf("b", 2, "lb.rule", "Host(`X`)"))
+	// A weighted service is one rule for each of its parts, and no conflict.
+	f("one: a.internal:80\ntwo: b.internal:80\n80 Host(`x`) -> one\n80 Host(`x`) -> two\n80 Host(`y`) -> two",
+		memberOf("a", 1, "traefik.http.routers.r.rule", "Host(`x`)", "traefik.http.routers.r.service", "both",
+			"traefik.http.services.one.loadbalancer.server.port", "80",
+			"traefik.http.services.both.weighted.services[0].name", "one",
+			"traefik.http.services.both.weighted.services[1].name", "two"),
+		memberOf("b", 2, "traefik.http.routers.q.rule", "Host(`y`)",
+			"traefik.http.services.two.loadbalancer.server.port", "80"))
+}
+
+// What a thousand containers ask for is put together at every event.
+func BenchmarkAnnounce(b *testing.B) {
+	var members []member
+	for i := range 1000 {
+		name := fmt.Sprint("app-", i/4)
+		members = append(members, memberOf(fmt.Sprint("c", i), i, "traefik.http.routers."+name+".rule", "Host(`"+name+".test`) && PathPrefix(`/x`)",
+			"traefik.http.services."+name+".loadbalancer.server.port", "80", "traefik.http.routers."+name+".middlewares", "strip",
+			"traefik.http.middlewares.strip.stripprefix.prefixes", "/x"))
+	}
+	for b.Loop() {
+		announce(members, &labels.DefaultOptions)
+	}
+}
