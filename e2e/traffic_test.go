@@ -152,6 +152,6 @@ func (l *traffic) stop(most int) {
 		require.Fail(l.t, "requests failed", "%d of %d, want at most %d:\n%s", len(failed), l.answered+len(failed), most,
 			strings.Join(failed[:min(20, len(failed))], "\n"))
 	}
-	require.Greater(l.t, l.answered, 500, "was there any traffic?")
+	require.Greater(l.t, l.answered, 50, "was there any traffic?")
 	l.t.Logf("%d requests, %d failed, versions %v", l.answered+len(failed), len(failed), l.versions)
 }
