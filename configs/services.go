@@ -35,9 +35,12 @@ func (v value) service(name string) *rules.Service {
 }
 
 // dnsName is what a service without servers means: blog is the name blog,
-// stack/blog the name blog.stack.
+// stack/blog the name blog.stack, consul:blog is found by a Source.
 func (v value) dnsName(service string) []rules.Instance {
 	host := service
+	if isDiscovered(service) {
+		return nil // a Source finds its instances
+	}
 	if stack, name, ok := strings.Cut(service, "/"); ok {
 		host = name + "." + stack
 	}

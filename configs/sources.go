@@ -10,7 +10,8 @@ import (
 
 // Sources are what announces rules and services besides files.
 type Sources struct {
-	Docker *Docker // nil: none
+	Docker *Docker                 // nil: none
+	Consul *discovery.ConsulConfig // nil: none
 }
 
 // Docker is a Docker Engine whose labels count: those of its containers or, with
@@ -25,7 +26,10 @@ func NewDocker() *Docker { return &Docker{DockerConfig: discovery.DefaultDockerC
 
 // sources reads {docker: {...}}.
 func (v value) sources(s *Sources) {
-	v.object(fields{"docker": func(v value) { s.Docker = v.docker() }})
+	v.object(fields{
+		"docker": func(v value) { s.Docker = v.docker() },
+		"consul": func(v value) { s.Consul = v.consul() },
+	})
 }
 
 func (v value) docker() *Docker {
@@ -72,19 +76,21 @@ func (v value) entryPoints() map[string]uint16 {
 	return points
 }
 
-// engineTLS reads the names of files, relative to the file that v stands in.
+// engineTLS reads what it takes to speak TLS with an Engine.
 func (v value) engineTLS(t *discovery.EngineTLS) {
-	file := func(v value) string {
-		name := v.text()
-		if name == "" || filepath.IsAbs(name) {
-			return name
-		}
-		return filepath.Join(filepath.Dir(v.doc.name), name)
-	}
 	v.object(fields{
-		"ca":                   into(&t.CA, file),
-		"cert":                 into(&t.Cert, file),
-		"key":                  into(&t.Key, file),
+		"ca":                   into(&t.CA, value.fileName),
+		"cert":                 into(&t.Cert, value.fileName),
+		"key":                  into(&t.Key, value.fileName),
 		"insecure_skip_verify": into(&t.InsecureSkipVerify, value.boolean),
 	})
+}
+
+// fileName reads the name of a file, relative to the file that v stands in.
+func (v value) fileName() string {
+	name := v.text()
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(v.doc.name), name)
 }

@@ -35,6 +35,7 @@ const noConfig = `lb: no -config, so nothing to serve.
       blog: {servers: ["10.0.0.1:80", "10.0.0.2:80"]}
 
   lb -docker              serves what the labels of containers say
+  lb -consul              serves what the tags of services in Consul say
   lb demo                 needs no file
   lb help                 lists the rest
 `
@@ -50,7 +51,7 @@ func run(args []string) int {
 	} else if err != nil {
 		return usage("%v", err)
 	}
-	if len(f.configs) == 0 && !f.docker && !f.swarm {
+	if len(f.configs) == 0 && !f.discovers() {
 		fmt.Fprint(os.Stderr, noConfig)
 		return exitUsage
 	}
