@@ -20,6 +20,9 @@ func (l *loader) target(r *named) bool {
 			r.Service, r.Service, didYouMean(r.Service, l.byName))
 		return false
 	}
+	if l.fragment && isDiscovered(r.Service) {
+		return true // the Source that the fragment comes from announces it, or Merge does
+	}
 	l.elsewhere(r)
 	return true
 }
