@@ -31,27 +31,30 @@ var consulPath = sync.OnceValues(func() (string, error) {
 // agent is a running Consul.
 type agent struct {
 	*process
-	address string
+	address string // of its HTTP API
+	server  string // where servers talk with each other
+	lan     string // where others join
 	args    []string
+}
+
+// newAgent is one that is yet to run, and all of whose ports are its own.
+func newAgent(t *testing.T, args ...string) *agent {
+	t.Helper()
+	http, server, lan := freePort(t), freePort(t), freePort(t)
+	ports := fmt.Sprintf("ports { http = %d, server = %d, serf_lan = %d, serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 } disable_update_check = true", http, server, lan)
+	return &agent{
+		address: local(http), server: local(server), lan: local(lan),
+		args: append([]string{"agent", "-server", "-bind", "127.0.0.1", "-log-level", "info", "-hcl", ports}, args...),
+	}
 }
 
 // startAgent runs a development agent, which keeps everything in memory.
 func startAgent(t *testing.T) *agent {
 	t.Helper()
-	a := &agent{address: local(freePort(t))}
-	a.args = append(agentArgs(t, a.address), "-dev", "-server")
+	a := newAgent(t, "-dev")
 	a.launch(t)
 	a.await("Synced node info")
 	return a
-}
-
-// agentArgs are those of any agent, all of whose ports are its own.
-func agentArgs(t *testing.T, address string) []string {
-	t.Helper()
-	_, port, _ := strings.Cut(address, ":")
-	ports := fmt.Sprintf("ports { http = %s, server = %d, serf_lan = %d, serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 }",
-		port, freePort(t), freePort(t))
-	return []string{"agent", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "info", "-hcl", ports}
 }
 
 func (a *agent) launch(t *testing.T) {
@@ -117,7 +120,7 @@ func checkedServer(t *testing.T, name string) (port int, well *atomic.Bool) {
 	return port, well
 }
 
-// ask is what the host answers on a port.
+// askHost is what the host answers on a port.
 func askHost(t *testing.T, port int, host, path string) string {
 	t.Helper()
 	return strings.TrimSpace(curl(t, "-H", "Host: "+host, "http://"+local(port)+path))
