@@ -26,10 +26,9 @@ func NewDocker() *Docker { return &Docker{DockerConfig: discovery.DefaultDockerC
 
 // sources reads {docker: {...}}.
 func (v value) sources(s *Sources) {
-	v.object(fields{
-		"docker": func(v value) { s.Docker = v.docker() },
-		"consul": func(v value) { s.Consul = v.consul() },
-	})
+	known := fields{"docker": func(v value) { s.Docker = v.docker() }}
+	known["consul"] = func(v value) { s.Consul = v.consul() }
+	v.object(known)
 }
 
 func (v value) docker() *Docker {

@@ -60,17 +60,26 @@ func (c *ConsulConfig) routes(tag string) bool {
 // labelled says whether labels ask for anything, which exposes who bears them.
 func labelled(labels map[string]string) bool {
 	for key := range labels {
-		if strings.HasPrefix(key, "lb.") || strings.HasPrefix(key, "traefik.") || strings.HasPrefix(key, "urlprefix-") {
+		if asks(key) {
 			return true
 		}
 	}
 	return false
 }
 
-// labelText is the labels as one text.
-func labelText(labels map[string]string) string {
+func asks(label string) bool {
+	return strings.HasPrefix(label, "lb.") || strings.HasPrefix(label, "traefik.") || strings.HasPrefix(label, "urlprefix-")
+}
+
+// labelText is those of the labels as one text that make a difference: constraints
+// and templates may look at any.
+func (c *ConsulConfig) labelText(labels map[string]string) string {
+	all := c.Labels.Constraints != "" || c.Labels.DefaultRule != ""
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if !all && !asks(key) {
+			continue
+		}
 		b.WriteString(key)
 		b.WriteByte('=')
 		b.WriteString(labels[key])

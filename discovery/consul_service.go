@@ -228,7 +228,7 @@ func (c *ConsulConfig) instances(entries []*api.ServiceEntry) []consulInstance {
 			continue // a sidecar or gateway speaks TLS with certificates of its own
 		}
 		i := consulInstance{id: e.Node.Node + "/" + e.Service.ID, labels: c.labelsOf(e.Service)}
-		i.text = labelText(i.labels)
+		i.text = c.labelText(i.labels)
 		i.host, i.port = c.address(e)
 		i.serving, i.weight = c.judge(e)
 		heaviest = max(heaviest, i.weight)

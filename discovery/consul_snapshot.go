@@ -1,8 +1,10 @@
 package discovery
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"arzur.net/lb/rules"
 	"arzur.net/lb/rules/labels"
@@ -14,6 +16,7 @@ type consulVariant struct {
 	text      string
 	subject   *labels.Subject
 	wants     *labels.Wants // nil: to be decoded
+	parted    bool          // the group has no other instances than these
 	instances []rules.Instance
 }
 
@@ -27,7 +30,7 @@ func (s *consulService) group(name string) {
 		if at < 0 {
 			at = len(s.variants)
 			v := consulVariant{text: i.text, subject: i.subject(name)}
-			if old := slices.IndexFunc(known, func(v consulVariant) bool { return v.text == i.text }); old >= 0 {
+			if old := slices.IndexFunc(known, func(v consulVariant) bool { return v.text == i.text && !v.parted }); old >= 0 {
 				v.subject, v.wants = known[old].subject, known[old].wants
 			}
 			s.variants = append(s.variants, v)
@@ -36,6 +39,37 @@ func (s *consulService) group(name string) {
 			s.variants[at].instances = append(s.variants[at].instances, i.instance())
 		}
 	}
+	s.part(name)
+}
+
+// part makes groups of their own of the label sets with different tags of fabio,
+// because with fabio a tag is about the instance that bears it and about no other.
+// Where several bear the same tag, Compile joins what they announce.
+func (s *consulService) part(name string) {
+	if !slices.ContainsFunc(s.variants, func(v consulVariant) bool { return fabioTags(v.subject) != fabioTags(s.variants[0].subject) }) {
+		return
+	}
+	for i := range s.variants {
+		v := &s.variants[i]
+		v.parted = true
+		if group := fmt.Sprint(name, "#", i+1); v.subject.Group != group {
+			own := *v.subject
+			own.Group = group
+			v.subject, v.wants = &own, nil
+		}
+	}
+}
+
+// fabioTags are the tags of fabio that a subject bears, as one text.
+func fabioTags(s *labels.Subject) string {
+	var tags []string
+	for tag := range s.Labels {
+		if strings.HasPrefix(tag, "urlprefix-") {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return strings.Join(tags, "\n")
 }
 
 // subject is the service as package labels sees it. Groups

@@ -416,3 +416,20 @@ func TestConsulConfig_Weights(t *testing.T) {
 	f("[256 128 1 0]", 1000, 500, 1, 0)
 	f("[256 1]", 65535, 1)
 }
+
+func TestConsul_TagsOfFabio(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{
+		consulEntry("blog", 1, "v1", "urlprefix-blog.example/", "urlprefix-/old strip=/old"), consulEntry("blog", 2, "v2", "urlprefix-blog.example/", "urlprefix-/old strip=/old"),
+	}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		require.Equal(t, "80 /old -> blog\n80 blog.example -> blog\nblog: 10.0.0.1:8080 10.0.0.2:8080\n", last(),
+			"v1 and v2 make no difference")
+		f.change(func() { f.services["blog"][1].Service.Tags = []string{"urlprefix-blog.example/"} })
+		pass(time.Second)
+		require.Equal(t, "80 /old -> blog#1\n80 blog.example -> blog#1\n80 blog.example -> blog#2\nblog#1: 10.0.0.1:8080\nblog#2: 10.0.0.2:8080\n", last())
+		f.change(func() { f.services["blog"][0].Service.Tags = []string{"urlprefix-blog.example/"} })
+		pass(time.Second)
+		require.Equal(t, "80 blog.example -> blog\nblog: 10.0.0.1:8080 10.0.0.2:8080\n", last())
+	})
+}
