@@ -84,7 +84,7 @@ func (i *consulInstance) subject(service string) *labels.Subject {
 // snapshot is all that is known.
 func (w *consulWatch) snapshot() Snapshot {
 	w.decode()
-	a := consulAnnouncement{rules: make(map[string][]int)}
+	a := consulAnnouncement{rules: make(map[ruleMark][]int)}
 	for _, name := range w.catalog {
 		if s := w.services[consulQuery{name: name}]; s != nil {
 			for i := range s.variants {
@@ -154,8 +154,11 @@ func (w *consulWatch) decode() {
 type consulAnnouncement struct {
 	Snapshot
 	services serviceSet
-	rules    map[string][]int // where the rules of a name are
+	rules    map[ruleMark][]int // where in Rules
 }
+
+// ruleMark is what two rules that are the same have in common, and few others.
+type ruleMark struct{ name, hostname, path, expr, service string }
 
 // addVariant adds the rules and the instances of one label set.
 func (a *consulAnnouncement) addVariant(v *consulVariant) {
@@ -201,13 +204,14 @@ func (a *consulAnnouncement) addService(s *rules.Service) {
 
 // addRule adds a rule, unless another label set asked for the very same.
 func (a *consulAnnouncement) addRule(r *rules.Rule) {
-	for _, i := range a.rules[r.Name] {
+	mark := ruleMark{r.Name, r.Hostname, r.Path, r.Expr, r.Service}
+	for _, i := range a.rules[mark] {
 		known := a.Rules[i]
 		known.Origin = r.Origin
 		if reflect.DeepEqual(&known, r) {
 			return
 		}
 	}
-	a.rules[r.Name] = append(a.rules[r.Name], len(a.Rules))
+	a.rules[mark] = append(a.rules[mark], len(a.Rules))
 	a.Rules = append(a.Rules, *r)
 }
