@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"github.com/hashicorp/go-cleanhttp"
 
 	"arzur.net/lb/rules/labels"
 )
@@ -111,8 +110,8 @@ func (c *ConsulConfig) apiConfig() *api.Config {
 	t.CertFile, t.KeyFile = cmp.Or(c.TLS.Cert, t.CertFile), cmp.Or(c.TLS.Key, t.KeyFile)
 	t.Address = cmp.Or(c.TLS.ServerName, t.Address)
 	t.InsecureSkipVerify = c.TLS.SkipVerify || t.InsecureSkipVerify
-	config.Transport = cleanhttp.DefaultPooledTransport()
-	config.Transport.MaxIdleConnsPerHost = c.connections() // else turns would end in new connections
+	// Else queries that take turns would each end in a new connection.
+	config.Transport.MaxIdleConns, config.Transport.MaxIdleConnsPerHost = 0, c.connections()
 	return config
 }
 
