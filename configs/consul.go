@@ -87,7 +87,7 @@ func (v value) texts() (list []string) {
 }
 
 // discovered begin the names of services that Sources look for.
-var discovered = []string{discovery.ConsulPrefix}
+var discovered = []string{discovery.ConsulPrefix, discovery.DNSPrefix, discovery.SRVPrefix}
 
 func isDiscovered(service string) bool {
 	return slices.ContainsFunc(discovered, func(prefix string) bool { return strings.HasPrefix(service, prefix) })

@@ -12,7 +12,11 @@ import (
 type Sources struct {
 	Docker *Docker                 // nil: none
 	Consul *discovery.ConsulConfig // nil: none
+	DNS    discovery.DNSConfig     // how names such as dns:blog.example are looked up
 }
+
+// Announce says whether rules may come from a Source besides files.
+func (s *Sources) Announce() bool { return s.Docker != nil || s.Consul != nil }
 
 // Docker is a Docker Engine whose labels count: those of its containers or, with
 // Swarm, those of the services that it manages.
@@ -28,6 +32,7 @@ func NewDocker() *Docker { return &Docker{DockerConfig: discovery.DefaultDockerC
 func (v value) sources(s *Sources) {
 	known := fields{"docker": func(v value) { s.Docker = v.docker() }}
 	known["consul"] = func(v value) { s.Consul = v.consul() }
+	known["dns"] = func(v value) { v.dns(&s.DNS) }
 	v.object(known)
 }
 

@@ -9,8 +9,8 @@ import (
 
 // What the names of services begin with that DNS answers for.
 const (
-	prefixDNS = "dns:"     // addresses of a name: dns:NAME, dns:NAME:PORT
-	prefixSRV = "dns+srv:" // its SRV records, RFC 2782: dns+srv:NAME
+	DNSPrefix = "dns:"     // addresses of a name: dns:NAME, dns:NAME:PORT
+	SRVPrefix = "dns+srv:" // its SRV records, RFC 2782: dns+srv:NAME
 )
 
 // dnsService is what the name of a service asks DNS for.
@@ -30,12 +30,12 @@ func CheckDNSService(service string) error {
 
 func parseDNSService(service string) (dnsService, error) {
 	s := dnsService{service: service}
-	rest, ok := strings.CutPrefix(service, prefixSRV)
+	rest, ok := strings.CutPrefix(service, SRVPrefix)
 	if s.srv = ok; !ok {
-		rest, ok = strings.CutPrefix(service, prefixDNS)
+		rest, ok = strings.CutPrefix(service, DNSPrefix)
 	}
 	if !ok {
-		return s, fmt.Errorf("service %q: want %sNAME or %sNAME", service, prefixDNS, prefixSRV)
+		return s, fmt.Errorf("service %q: want %sNAME or %sNAME", service, DNSPrefix, SRVPrefix)
 	}
 	host, port, hasPort := strings.Cut(rest, ":")
 	s.host = host

@@ -60,7 +60,7 @@ func (d *DNS) Configure(c DNSConfig) {
 }
 
 // Prefixes implements Wanter.
-func (d *DNS) Prefixes() []string { return []string{prefixDNS, prefixSRV} }
+func (d *DNS) Prefixes() []string { return []string{DNSPrefix, SRVPrefix} }
 
 // Want implements Wanter.
 func (d *DNS) Want(services []string) {

@@ -116,7 +116,7 @@ func TestDNS_KeepsTheLastAnswerAndSaysSo(t *testing.T) {
 			d.Want([]string{"dns:a.test"})
 			pass(time.Second)
 			take()
-			require.Equal(t, Report{Well: true, Text: "1 names", Age: time.Second}, d.Report())
+			require.Equal(t, Report{Well: true, Text: "1 services"}, d.Report())
 
 			s.set(fail)
 			pass(time.Minute)
@@ -126,7 +126,7 @@ func TestDNS_KeepsTheLastAnswerAndSaysSo(t *testing.T) {
 			require.Contains(t, all[0].Warnings[0].Reason, failure+"; what was found at 2000-01-01 00:00:00 stays in use until 2000-01-01 00:05:")
 			r := d.Report()
 			require.False(t, r.Well)
-			require.Contains(t, r.Text, "1 of 1 names fail; "+failure)
+			require.Contains(t, r.Text, "1 of 1 services: "+failure)
 			require.Equal(t, 61*time.Second, r.Age)
 
 			pass(5 * time.Minute)
@@ -168,7 +168,7 @@ func TestDNS_AServiceThatWasNeverFoundIsAnnounced(t *testing.T) {
 		require.Equal(t, "dns:1.2.3.4:\ndns:a.test:\n"+
 			"!dns:1.2.3.4: service \"dns:1.2.3.4\": 1.2.3.4 is an address, which needs no DNS; want a name\n"+
 			"!dns:a.test: a.test does not exist (NXDOMAIN); nothing was found yet, so its rules answer 503\n", all[len(all)-1])
-		require.Equal(t, "2 of 2 names fail; service \"dns:1.2.3.4\": 1.2.3.4 is an address, which needs no DNS; want a name", d.Report().Text)
+		require.Equal(t, "2 of 2 services: service \"dns:1.2.3.4\": 1.2.3.4 is an address, which needs no DNS; want a name", d.Report().Text)
 	})
 }
 

@@ -88,20 +88,20 @@ func (n *wantedName) problem(keep time.Duration) rules.Problem {
 
 // dnsReport is how the names fare.
 func dnsReport(names []*wantedName, keep time.Duration, now time.Time) Report {
-	r := Report{Well: true, Text: fmt.Sprintf("%d names", len(names))}
+	r := Report{Well: true, Text: fmt.Sprintf("%d services", len(names))}
 	failing := 0
 	for _, n := range names {
 		if n.failure != "" {
 			if failing++; failing == 1 {
 				r.Text = n.problem(keep).Reason
 			}
-		}
-		if len(n.instances) > 0 {
-			r.Age = max(r.Age, now.Sub(n.good))
+			if len(n.instances) > 0 {
+				r.Age = max(r.Age, now.Sub(n.good))
+			}
 		}
 	}
 	if failing > 0 {
-		r.Well, r.Text = false, fmt.Sprintf("%d of %d names fail; %s", failing, len(names), r.Text)
+		r.Well, r.Text = false, fmt.Sprintf("%d of %d services: %s", failing, len(names), r.Text)
 	}
 	return r
 }

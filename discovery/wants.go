@@ -30,7 +30,7 @@ type Reporter interface{ Report() Report }
 type Report struct {
 	Well bool          // what it announces is as fresh as it can be
 	Text string        // in words, for the operator: "3 names", "2 of 3 names do not resolve: ..."
-	Age  time.Duration // of the oldest answer in use; 0 if there is none
+	Age  time.Duration // of what is in use although it may have changed since; 0 while all is well
 }
 
 // wants are the services that Merge wants from one Source.

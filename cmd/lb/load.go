@@ -63,7 +63,7 @@ func (f *flags) judge(c *configs.Config) (*loaded, error) {
 			errs = append(errs, problemError(&problems[i]))
 		}
 	}
-	if len(errs) == 0 && len(table.Entries()) == 0 && c.Sources == (configs.Sources{}) {
+	if len(errs) == 0 && len(table.Entries()) == 0 && !c.Sources.Announce() {
 		for i := range l.problems {
 			errs = append(errs, problemError(&l.problems[i]))
 		}

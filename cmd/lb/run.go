@@ -66,6 +66,7 @@ type server struct {
 	level  zap.AtomicLevel
 	loops  int
 	source *discovery.File
+	dns    *discovery.DNS
 	read   func() (*loaded, error)
 	first  *loaded // until source has taken it
 	held   bool    // systemd holds the sockets too
@@ -141,6 +142,7 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 	}
 	s.log = newLogger(cmp.Or(f.logFormat, first.Log.Format), s.level)
 	s.checker = health.NewChecker(s.log)
+	s.dns = discovery.NewDNS(first.Sources.DNS)
 	s.source = &discovery.File{Paths: f.configs, Load: s.load}
 	var err error
 	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), Log: s.log})

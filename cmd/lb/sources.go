@@ -16,7 +16,8 @@ const dockerPause = 5 * time.Second
 
 // sources are the files and what else announces rules.
 func (s *server) sources() []discovery.Named {
-	list := []discovery.Named{{Name: "file", Source: s.source}}
+	list := []discovery.Named{{Name: "file", Source: s.source}, {Name: "dns", Source: s.dns}}
+	s.outages.report("dns", s.dns)
 	if d := s.first.Sources.Docker; d != nil {
 		n := discovery.Named{Name: "docker", Source: &discovery.Docker{DockerConfig: d.DockerConfig}}
 		if d.Swarm {
