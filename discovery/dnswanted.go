@@ -88,7 +88,7 @@ func (n *wantedName) problem(keep time.Duration) rules.Problem {
 
 // dnsReport is how the names fare.
 func dnsReport(names []*wantedName, keep time.Duration, now time.Time) Report {
-	r := Report{Well: true, Text: fmt.Sprintf("%d services", len(names))}
+	r := Report{Idle: len(names) == 0, Well: true, Text: fmt.Sprintf("%d services", len(names))}
 	failing := 0
 	for _, n := range names {
 		if n.failure != "" {

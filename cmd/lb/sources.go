@@ -39,20 +39,20 @@ func (s *server) sources() []discovery.Named {
 type outages struct {
 	mu      sync.Mutex
 	states  []admin.Source
-	reports []func() admin.Source
+	reports []func() (s admin.Source, idle bool)
 }
 
 // report has the Source itself say how it is.
 func (o *outages) report(name string, r discovery.Reporter) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.reports = append(o.reports, func() admin.Source {
-		s := admin.Source{Name: name}
+	o.reports = append(o.reports, func() (s admin.Source, idle bool) {
 		report := r.Report()
+		s.Name = name
 		if s.Age = report.Age; !report.Well {
 			s.Failure = report.Text
 		}
-		return s
+		return s, report.Idle
 	})
 }
 
@@ -77,7 +77,9 @@ func (o *outages) list() []admin.Source {
 	defer o.mu.Unlock()
 	list := slices.Clone(o.states)
 	for _, report := range o.reports {
-		list = append(list, report())
+		if s, idle := report(); !idle {
+			list = append(list, s)
+		}
 	}
 	return list
 }
