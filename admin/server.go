@@ -44,7 +44,8 @@ type Config struct {
 // Source is something that announces rules, and how it is.
 type Source struct {
 	Name    string
-	Failure string // why it is not heard of now; "": it is well
+	Failure string        // why it is not heard of now; "": it is well
+	Age     time.Duration // of what it last said, while it is not heard of
 }
 
 // Server is the admin listener.
@@ -164,6 +165,7 @@ func (s *Server) metrics() http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		s.Proxy.Collector(),
+		sourceAges{s.Config.Sources},
 		proxy.BuildInfo(s.Version),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

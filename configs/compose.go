@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"arzur.net/lb/discovery"
 	"arzur.net/lb/rules"
 )
 
@@ -160,7 +161,7 @@ func notYet(what string) func(value) {
 
 func (v value) externalHost() []rules.Instance {
 	host := v.text()
-	if !isDNSName(host) {
+	if !discovery.IsDNSName(host) {
 		v.fail("want a DNS name, got %s", v.describe())
 		return nil
 	}

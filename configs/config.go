@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"arzur.net/lb/discovery"
 	"arzur.net/lb/rules"
 )
 
@@ -36,7 +37,10 @@ type Config struct {
 
 // Default is the configuration of an empty file.
 func Default() Config {
-	return Config{Defaults: DefaultDefaults, Log: DefaultLog, AccessLog: DefaultAccessLog, Admin: DefaultAdmin}
+	return Config{
+		Defaults: DefaultDefaults, Log: DefaultLog, AccessLog: DefaultAccessLog, Admin: DefaultAdmin,
+		Sources: Sources{DNS: discovery.DefaultDNS},
+	}
 }
 
 // Defaults is what holds where a rule or a service says nothing else.

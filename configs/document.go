@@ -70,6 +70,8 @@ func (l *loader) document(name string, data []byte) {
 	switch {
 	case top.node.Kind != yaml.MappingNode:
 		d.failAt(top.node.Line, "want a mapping with port_rules, services, ..., got %s", top.describe())
+	case l.fragment:
+		l.fragmentFile(top)
 	case isCompose(name, top.node):
 		l.config.StackFiles = append(l.config.StackFiles, name)
 		l.composeFile(top)

@@ -48,6 +48,7 @@ type loader struct {
 	byName   map[string]*rules.Service
 	declared bool // there is a services section, so names are checked against it
 	stacks   []*stack
+	fragment bool // rules and services alone; no file is read
 }
 
 func newLoader(stack string) *loader {

@@ -15,10 +15,13 @@ func (l *loader) target(r *named) bool {
 	if r.stack != nil {
 		return l.stackTarget(r)
 	}
-	if l.declared && !strings.Contains(r.Service, "/") && l.byName[r.Service] == nil {
+	if l.declared && !isDiscovered(r.Service) && !strings.Contains(r.Service, "/") && l.byName[r.Service] == nil {
 		r.service.fail("unknown service %q; services: {%s: {}} would declare it as a DNS name%s",
 			r.Service, r.Service, didYouMean(r.Service, l.byName))
 		return false
+	}
+	if l.fragment && isDiscovered(r.Service) {
+		return true // the Source that the fragment comes from announces it, or Merge does
 	}
 	l.elsewhere(r)
 	return true

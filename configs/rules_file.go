@@ -10,9 +10,22 @@ import (
 
 // rulesFile reads our own vocabulary.
 func (l *loader) rulesFile(top value) {
+	l.ruleKeys(top, l.sections())
+}
+
+// fragmentFile reads what may stand outside of files: rules and services.
+func (l *loader) fragmentFile(top value) {
+	known := l.sections()
+	for key := range known {
+		known[key] = func(v value) { v.fail("settings stand in a file; here port_rules and services alone count") }
+	}
+	l.ruleKeys(top, known)
+}
+
+// ruleKeys reads the rules and services among the known keys.
+func (l *loader) ruleKeys(top value, known fields) {
 	var lists []value
 	compat := rules.OrderDefault
-	known := l.sections()
 	known["services"] = l.declare
 	known["port_rules"] = func(v value) { lists = append(lists, v) }
 	known["compat"] = into(&compat, readCompat)

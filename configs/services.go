@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"arzur.net/lb/discovery"
 	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
@@ -35,13 +36,17 @@ func (v value) service(name string) *rules.Service {
 }
 
 // dnsName is what a service without servers means: blog is the name blog,
-// stack/blog the name blog.stack.
+// stack/blog the name blog.stack, consul:blog and dns:blog are found by a Source.
 func (v value) dnsName(service string) []rules.Instance {
 	host := service
+	if isDiscovered(service) {
+		v.checkDiscovered(service)
+		return nil // a Source finds its instances
+	}
 	if stack, name, ok := strings.Cut(service, "/"); ok {
 		host = name + "." + stack
 	}
-	if !isDNSName(host) {
+	if !discovery.IsDNSName(host) {
 		v.fail("%q cannot be a DNS name; want name, stack/name, or a service with servers", service)
 		return nil
 	}
@@ -101,7 +106,7 @@ func (v value) serverAddress() rules.Instance {
 	case strings.Contains(s, "://"):
 		v.fail("%q: want %s, without a scheme", s, want)
 		return instance
-	case !isDNSName(host):
+	case !discovery.IsDNSName(host):
 		v.fail("%q is neither an IP address nor a DNS name; want %s", s, want)
 		return instance
 	}
@@ -113,28 +118,6 @@ func (v value) serverAddress() rules.Instance {
 		instance.Port = uint16(n)
 	}
 	return instance
-}
-
-// isDNSName says whether a resolver could know the name. Underscores are in,
-// because container names have them; a last label of digits is out, because
-// such a name is a mistyped address.
-func isDNSName(s string) bool {
-	s = strings.TrimSuffix(s, ".")
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	last := ""
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInName) {
-			return false
-		}
-		last = label
-	}
-	return strings.Trim(last, "0123456789") != ""
-}
-
-func notInName(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
 
 // healthCheck reads Rancher's health_check and our additions to it.

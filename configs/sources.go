@@ -10,8 +10,13 @@ import (
 
 // Sources are what announces rules and services besides files.
 type Sources struct {
-	Docker *Docker // nil: none
+	Docker *Docker                 // nil: none
+	Consul *discovery.ConsulConfig // nil: none
+	DNS    discovery.DNSConfig     // how names such as dns:blog.example are looked up
 }
+
+// Announce says whether rules may come from a Source besides files.
+func (s *Sources) Announce() bool { return s.Docker != nil || s.Consul != nil }
 
 // Docker is a Docker Engine whose labels count: those of its containers or, with
 // Swarm, those of the services that it manages.
@@ -25,7 +30,10 @@ func NewDocker() *Docker { return &Docker{DockerConfig: discovery.DefaultDockerC
 
 // sources reads {docker: {...}}.
 func (v value) sources(s *Sources) {
-	v.object(fields{"docker": func(v value) { s.Docker = v.docker() }})
+	known := fields{"docker": func(v value) { s.Docker = v.docker() }}
+	known["consul"] = func(v value) { s.Consul = v.consul() }
+	known["dns"] = func(v value) { v.dns(&s.DNS) }
+	v.object(known)
 }
 
 func (v value) docker() *Docker {
@@ -72,19 +80,21 @@ func (v value) entryPoints() map[string]uint16 {
 	return points
 }
 
-// engineTLS reads the names of files, relative to the file that v stands in.
+// engineTLS reads what it takes to speak TLS with an Engine.
 func (v value) engineTLS(t *discovery.EngineTLS) {
-	file := func(v value) string {
-		name := v.text()
-		if name == "" || filepath.IsAbs(name) {
-			return name
-		}
-		return filepath.Join(filepath.Dir(v.doc.name), name)
-	}
 	v.object(fields{
-		"ca":                   into(&t.CA, file),
-		"cert":                 into(&t.Cert, file),
-		"key":                  into(&t.Key, file),
+		"ca":                   into(&t.CA, value.fileName),
+		"cert":                 into(&t.Cert, value.fileName),
+		"key":                  into(&t.Key, value.fileName),
 		"insecure_skip_verify": into(&t.InsecureSkipVerify, value.boolean),
 	})
+}
+
+// fileName reads the name of a file, relative to the file that v stands in.
+func (v value) fileName() string {
+	name := v.text()
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(v.doc.name), name)
 }

@@ -25,13 +25,20 @@ const firstMost = 3 * time.Second
 // Merge runs the Sources until ctx ends and hands each View, the last good
 // Snapshots of all of them in the order given with names resolved, to onView
 // together with what is wrong with it. onView is called from one goroutine; the
-// first time as soon as every Source has published or failed, but no later than
-// 3 s after the first of them. What it is given is its own to keep, not to change.
+// first time as soon as every Source has published what is wanted of it or
+// failed, but no later than 3 s after the first of them. What it is given is its
+// own to keep, not to change. A service that a Wanter has yet to announce is in it
+// without instances.
 // A Source that ends early is started again; its last Snapshot stays.
 // Merge returns the cause of ctx's end once all Sources have returned.
 func Merge(ctx context.Context, sources []Named, resolver *Resolver, log *zap.Logger,
 	onView func(rules.Input, []rules.Problem)) error {
 	m := &merger{last: make([]*Snapshot, len(sources)), failed: make([]bool, len(sources)), changed: make(chan struct{}, 1)}
+	for i, s := range sources {
+		if w, ok := s.Source.(Wanter); ok {
+			m.wants = append(m.wants, wants{Wanter: w, source: i})
+		}
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { resolver.run(ctx, log) })
@@ -39,6 +46,7 @@ func Merge(ctx context.Context, sources []Named, resolver *Resolver, log *zap.Lo
 		running.Go(func() { keepWatching(ctx, s, log, func(s Snapshot) { m.put(i, s) }, func() { m.fail(i) }) })
 	}
 	for handed := false; m.wait(ctx, resolver.changed(), handed); handed = true {
+		m.want()
 		in, problems := m.view()
 		in.Services = resolver.Resolve(in.Services)
 		onView(in, problems)
@@ -49,6 +57,7 @@ func Merge(ctx context.Context, sources []Named, resolver *Resolver, log *zap.Lo
 // merger holds the last good Snapshot of each Source.
 type merger struct {
 	changed chan struct{} // holds one
+	wants   []wants       // Merge's goroutine alone
 
 	mu     sync.Mutex
 	last   []*Snapshot // nil until the Source has published
@@ -86,6 +95,12 @@ func (m *merger) complete() bool {
 	return true
 }
 
+// ready says whether there is enough for the first View.
+func (m *merger) ready() bool {
+	complete := m.complete() // before want, which has then seen all of them
+	return m.want() && complete
+}
+
 func (m *merger) isUrgent() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,7 +124,7 @@ func (m *merger) wait(ctx context.Context, names <-chan struct{}, handed bool) b
 		case <-names:
 		}
 		switch {
-		case !handed && m.complete(), handed && m.isUrgent():
+		case !handed && m.ready(), handed && m.isUrgent():
 			return true
 		case !handed && most == nil:
 			most = time.After(firstMost)
@@ -134,6 +149,7 @@ func (m *merger) view() (rules.Input, []rules.Problem) {
 	var in rules.Input
 	var problems []rules.Problem
 	var services serviceSet
+	wanted := m.wanted()
 	for _, s := range m.last {
 		if s == nil {
 			continue
@@ -141,11 +157,13 @@ func (m *merger) view() (rules.Input, []rules.Problem) {
 		in.Rules = append(in.Rules, s.Rules...)
 		problems = append(problems, s.Warnings...)
 		for i := range s.Services {
-			if p := services.add(&s.Services[i]); p != nil {
+			p := services.add(&s.Services[i])
+			// Who names what a Wanter finds may say with which options.
+			if _, expected := wanted[s.Services[i].Name]; p != nil && !expected {
 				problems = append(problems, *p)
 			}
 		}
 	}
-	in.Services = services.list
+	in.Services = append(services.list, standIns(wanted, &services)...)
 	return in, problems
 }

@@ -134,7 +134,7 @@ func (c *compiler) addRule(r Rule, declared int) {
 		return
 	}
 	if r.forwards() {
-		d.shares = append(d.shares, share{c.services[r.Service], r.TargetPort, weightOf(r.Weight)})
+		d.shares = append(d.shares, share{c.services[r.Service], r.TargetPort, weightOf(r.Weight), r.Share})
 	}
 }
 
@@ -190,6 +190,9 @@ func (c *compiler) check(r *Rule) (*match, error) {
 	}
 	if w := weightOf(r.Weight); w < 0 || w > mostWeight {
 		return nil, fmt.Errorf("weight: %d is out of range; want 0 to %d", w, mostWeight)
+	}
+	if !(r.Share >= 0 && r.Share <= 1) {
+		return nil, fmt.Errorf("share: %v is out of range; want 0 to 1", r.Share)
 	}
 	r.TargetPort = cmp.Or(r.TargetPort, r.Port)
 	if err := r.checkEdits(); err != nil {

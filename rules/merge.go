@@ -28,6 +28,7 @@ type share struct {
 	service *announced
 	port    uint16
 	weight  int
+	fixed   float64 // Rule.Share
 }
 
 // pools makes Pools and their Targets, each once.
@@ -45,7 +46,7 @@ func (p *pools) of(d *draft) *Pool {
 	var key strings.Builder
 	key.WriteString(d.rule.BackendName)
 	for _, s := range d.shares {
-		fmt.Fprintf(&key, "\x00%s\x00%d\x00%d", s.service.Name, s.port, s.weight)
+		fmt.Fprintf(&key, "\x00%s\x00%d\x00%d\x00%g", s.service.Name, s.port, s.weight, s.fixed)
 	}
 	if pool := p.byKey[key.String()]; pool != nil {
 		return pool
@@ -135,6 +136,12 @@ func tierOf(backup bool) int {
 // brings. When all rules weigh the same, every server counts by its own weight alone.
 func scales(shares []share) [][tiers]int {
 	scale := make([][tiers]int, len(shares))
+	if slices.ContainsFunc(shares, func(s share) bool { return s.fixed > 0 }) {
+		for tier := range tiers {
+			fixScales(scale, shares, tier)
+		}
+		return scale
+	}
 	even := true
 	for i, s := range shares {
 		even = even && s.weight == shares[0].weight
@@ -153,6 +160,35 @@ func scales(shares []share) [][tiers]int {
 		}
 	}
 	return scale
+}
+
+// wholeShare is the weight of a server that gets all the traffic.
+const wholeShare = 10_000
+
+// fixScales is scales where rules say which part of all the traffic each of
+// their servers gets, as in fabio: the others share what is left. Parts that
+// add up to more than all, or to less with nobody to take the rest, keep their proportion.
+func fixScales(scale [][tiers]int, shares []share, tier int) {
+	sum, others := 0.0, 0
+	for i := range shares {
+		if n := shares[i].total(tier); shares[i].fixed > 0 {
+			sum += shares[i].fixed * float64(n)
+		} else {
+			others += n
+		}
+	}
+	rest := max(0, 1-sum) / float64(max(1, others))
+	for i := range shares {
+		part := rest
+		if shares[i].fixed > 0 {
+			part = shares[i].fixed
+		}
+		if part > 0 {
+			scale[i][tier] = max(1, int(math.Round(part*wholeShare)))
+		} else {
+			scale[i][tier] = 0
+		}
+	}
 }
 
 // finest bounds the common multiple of many odd totals; beyond, shares are rounded.

@@ -14,7 +14,7 @@ const (
 	pathAny      pathKind = iota
 	pathExact             // the whole path
 	pathSegments          // PathPrefix of a Rule: whole segments
-	pathStarts            // PathPrefix of an expression: a plain string prefix
+	pathStarts            // PathStarts, and PathPrefix of an expression: a plain string prefix
 	pathFolded            // PathRaw: a plain string prefix, ASCII case ignored
 	pathMatches           // a regular expression
 )
@@ -118,6 +118,8 @@ func parsePath(s string, m PathMatch) (path, error) {
 	switch m {
 	case PathExact:
 		return path{kind: pathExact, text: text}, nil
+	case PathStarts:
+		return path{kind: pathStarts, text: text}, nil
 	case PathRaw:
 		return path{kind: pathFolded, text: string(bytes.Map(lowerRune, []byte(text)))}, nil
 	}

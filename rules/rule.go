@@ -21,6 +21,8 @@ const (
 	PathRegexp
 	// PathRaw: Rancher's: a plain string prefix, case-insensitive, no segment boundary.
 	PathRaw
+	// PathStarts: fabio's: a plain string prefix, no segment boundary.
+	PathStarts
 )
 
 // Order is the relation that puts the rules of one port into the order in which they are tried.
@@ -48,10 +50,11 @@ type Rule struct {
 	Priority  int    // lower first; 0 means none
 	Order     Order  // OrderRancher for rules of a Rancher stack
 
-	Service     string // the name of a Service of the same input; "" only with Redirect
-	TargetPort  uint16 // 0: same as Port
-	Weight      *int   // of this rule's share when pools merge; nil: 1
-	BackendName string // names the pool
+	Service     string  // the name of a Service of the same input; "" only with Redirect
+	TargetPort  uint16  // 0: same as Port
+	Weight      *int    // of this rule's share when pools merge; nil: 1
+	Share       float64 // fabio's: the part of the traffic that each server gets, up to 1; 0: an even part of what others leave. Not together with Weight.
+	BackendName string  // names the pool
 
 	StripPrefix string
 	AddPrefix   string

@@ -29,6 +29,7 @@ func (s *server) load() (discovery.Snapshot, []string, error) {
 		}
 	}
 	s.latest.Store(l.Config)
+	s.dns.Configure(l.Sources.DNS)
 	return discovery.Snapshot{Rules: l.Rules, Services: l.Services, Warnings: l.Problems}, l.Files, nil
 }
 

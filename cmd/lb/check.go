@@ -19,7 +19,7 @@ func check(args []string) int {
 	} else if err != nil {
 		return usage("check: %v", err)
 	}
-	if len(f.configs) == 0 && !f.docker && !f.swarm {
+	if len(f.configs) == 0 && !f.discovers() {
 		return usage("check: no -config; try lb check -config rules.yml")
 	}
 	l, err := f.load()

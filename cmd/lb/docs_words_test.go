@@ -120,7 +120,7 @@ func TestDocs_NameEveryConfigKey(t *testing.T) {
 	keys, values := configWords(t)
 	require.Greater(t, len(keys), 80)
 	require.Greater(t, len(values), 20)
-	text := read(t, "docs/rules.md")
+	text := read(t, "docs/rules.md") + read(t, "docs/consul.md")
 	for _, key := range keys.sorted() {
 		require.Regexp(t, "`(?:[a-z_]+\\.)?"+key+"`", text, "docs/rules.md does not explain the key")
 	}
@@ -208,6 +208,7 @@ func matches(t *testing.T, glob, pattern string) words {
 
 func TestDocs_NameEveryMetric(t *testing.T) {
 	metrics := matches(t, "proxy/metrics.go", `"(lb_[a-z_]+)"`)
+	maps.Copy(metrics, matches(t, "admin/sources.go", `"(lb_[a-z_]+)"`))
 	require.Greater(t, len(metrics), 20)
 	require.Equal(t, metrics.sorted(), explained(t, "docs/metrics.md", "name").sorted())
 	for path, text := range documents(t) {

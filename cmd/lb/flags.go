@@ -20,6 +20,7 @@ type flags struct {
 	stack     string
 	docker    bool
 	swarm     bool
+	consul    bool
 	admin     string // host:port or "off"
 	logLevel  string
 	logFormat string
@@ -46,6 +47,7 @@ func (f *flags) defineConfig(set *flag.FlagSet) {
 	set.StringVar(&f.stack, "stack", "", "")
 	set.BoolVar(&f.docker, "docker", false, "")
 	set.BoolVar(&f.swarm, "swarm", false, "")
+	set.BoolVar(&f.consul, "consul", false, "")
 }
 
 func (f *flags) defineRun(set *flag.FlagSet) {
@@ -108,6 +110,9 @@ func (f *flags) check() error {
 	}
 	return nil
 }
+
+// discovers says whether the command line asks for a Source besides files.
+func (f *flags) discovers() bool { return f.docker || f.swarm || f.consul }
 
 // level is the log level that the command line asks for, or else byDefault.
 func (f *flags) level(byDefault zapcore.Level) zapcore.Level {

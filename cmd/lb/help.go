@@ -18,6 +18,7 @@ What to serve
   -config PATH      rules file, compose file or folder; may be repeated
   -stack NAME       the stack of the compose files (default: their folder)
   -docker           what the labels of containers say; sources.docker has more
+  -consul           what services in Consul say (CONSUL_HTTP_ADDR, ...); likewise
   -swarm            what the labels of Swarm services say, asked of a manager
 
 How to run

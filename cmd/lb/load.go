@@ -52,6 +52,9 @@ func (f *flags) judge(c *configs.Config) (*loaded, error) {
 	if f.swarm {
 		c.Sources.Docker.Swarm = true
 	}
+	if c.Sources.Consul == nil && f.consul {
+		c.Sources.Consul = configs.NewConsul()
+	}
 	table, problems := rules.Compile(rules.Input{Rules: c.Rules, Services: c.Services}, rules.NoBackends{})
 	l := &loaded{c, table, slices.Concat(c.Problems, problems)}
 	var errs []error
@@ -60,13 +63,18 @@ func (f *flags) judge(c *configs.Config) (*loaded, error) {
 			errs = append(errs, problemError(&problems[i]))
 		}
 	}
-	if len(errs) == 0 && len(table.Entries()) == 0 && c.Sources.Docker == nil {
+	if len(errs) == 0 && len(table.Entries()) == 0 && !c.Sources.Announce() {
 		for i := range l.problems {
 			errs = append(errs, problemError(&l.problems[i]))
 		}
 		errs = append(errs, fmt.Errorf("%s: no rule to serve; want port_rules", strings.Join(c.Files, ", ")))
 	}
 	errs = append(errs, adminInTheWay(c.Admin.Address, table))
+	if k := c.Sources.Consul; k != nil && k.Register != nil {
+		if k.Register.Admin = c.Admin.Address; k.Register.Admin == "" {
+			errs = append(errs, errors.New("sources.consul.register: Consul checks the admin listener, and that is off; give it an address (admin: {address: ...}, -admin)"))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

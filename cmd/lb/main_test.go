@@ -81,12 +81,25 @@ func need(t *testing.T, program string) string {
 			return found
 		}
 	}
-	text := program + " is not installed; scripts/deps gets it"
+	leaveOut(t, program+" is not installed; scripts/deps gets it")
+	return ""
+}
+
+// needFile is need for a program that is in no folder of programs.
+func needFile(t *testing.T, path string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		leaveOut(t, path+" is not there; scripts/deps "+filepath.Base(path)+" gets it")
+	}
+	return path
+}
+
+func leaveOut(t *testing.T, text string) {
+	t.Helper()
 	if os.Getenv("LB_TEST_REQUIRE") == "all" {
 		require.FailNow(t, text)
 	}
 	t.Skip(text)
-	return ""
 }
 
 // transcript is what a process has said so far.

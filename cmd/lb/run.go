@@ -35,6 +35,7 @@ const noConfig = `lb: no -config, so nothing to serve.
       blog: {servers: ["10.0.0.1:80", "10.0.0.2:80"]}
 
   lb -docker              serves what the labels of containers say
+  lb -consul              serves what the tags of services in Consul say
   lb demo                 needs no file
   lb help                 lists the rest
 `
@@ -50,7 +51,7 @@ func run(args []string) int {
 	} else if err != nil {
 		return usage("%v", err)
 	}
-	if len(f.configs) == 0 && !f.docker && !f.swarm {
+	if len(f.configs) == 0 && !f.discovers() {
 		fmt.Fprint(os.Stderr, noConfig)
 		return exitUsage
 	}
@@ -65,6 +66,7 @@ type server struct {
 	level  zap.AtomicLevel
 	loops  int
 	source *discovery.File
+	dns    *discovery.DNS
 	read   func() (*loaded, error)
 	first  *loaded // until source has taken it
 	held   bool    // systemd holds the sockets too
@@ -140,6 +142,7 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 	}
 	s.log = newLogger(cmp.Or(f.logFormat, first.Log.Format), s.level)
 	s.checker = health.NewChecker(s.log)
+	s.dns = discovery.NewDNS(first.Sources.DNS)
 	s.source = &discovery.File{Paths: f.configs, Load: s.load}
 	var err error
 	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), Log: s.log})

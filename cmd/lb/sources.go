@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"arzur.net/lb/admin"
+	"arzur.net/lb/configs"
 	"arzur.net/lb/discovery"
 )
 
@@ -15,7 +16,8 @@ const dockerPause = 5 * time.Second
 
 // sources are the files and what else announces rules.
 func (s *server) sources() []discovery.Named {
-	list := []discovery.Named{{Name: "file", Source: s.source}}
+	list := []discovery.Named{{Name: "file", Source: s.source}, {Name: "dns", Source: s.dns}}
+	s.outages.report("dns", s.dns)
 	if d := s.first.Sources.Docker; d != nil {
 		n := discovery.Named{Name: "docker", Source: &discovery.Docker{DockerConfig: d.DockerConfig}}
 		if d.Swarm {
@@ -24,14 +26,34 @@ func (s *server) sources() []discovery.Named {
 		n.MostPause, n.OnState = dockerPause, s.outages.of(n.Name)
 		list = append(list, n)
 	}
+	if c := s.first.Sources.Consul; c != nil {
+		source := &discovery.Consul{Config: *c, ParseFragment: configs.ParseFragment, Log: s.log}
+		s.outages.report("consul", source)
+		list = append(list, discovery.Named{Name: "consul", Source: source})
+	}
 	return list
 }
 
 // outages are the Sources besides files, and what is wrong with them. They are
 // for any goroutine.
 type outages struct {
-	mu     sync.Mutex
-	states []admin.Source
+	mu      sync.Mutex
+	states  []admin.Source
+	reports []func() (s admin.Source, idle bool)
+}
+
+// report has the Source itself say how it is.
+func (o *outages) report(name string, r discovery.Reporter) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.reports = append(o.reports, func() (s admin.Source, idle bool) {
+		report := r.Report()
+		s.Name = name
+		if s.Age = report.Age; !report.Well {
+			s.Failure = report.Text
+		}
+		return s, report.Idle
+	})
 }
 
 // of begins to keep the state of a Source; what it returns is told every change.
@@ -53,5 +75,11 @@ func (o *outages) of(name string) func(err error) {
 func (o *outages) list() []admin.Source {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.states)
+	list := slices.Clone(o.states)
+	for _, report := range o.reports {
+		if s, idle := report(); !idle {
+			list = append(list, s)
+		}
+	}
+	return list
 }

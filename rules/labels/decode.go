@@ -28,6 +28,7 @@ func Decode(s *Subject, o *Options) Wants {
 		decodeTraefik1(s, &opts, &w)
 	}
 	decodeTraefik3(s, &opts, &w)
+	decodeFabio(s, &opts, &w)
 	if len(w.Rules) == 0 && len(w.Groups) == 0 && !w.rejected() && !onlyOtherProtocols(s) {
 		g := Group{Service: rules.Service{Name: s.Service, Origin: s.Origin}, Scheme: "http"}
 		w.Groups = append(w.Groups, g)

@@ -122,7 +122,7 @@ func (d *own) unknown(rule, key string, v labelValue) {
 
 // build turns what was read into rules and groups.
 func (d *own) build() {
-	if len(d.rules) == 0 && len(d.loose) > 0 && !d.s.routedByTraefik() {
+	if len(d.rules) == 0 && len(d.loose) > 0 && !d.s.routedByOthers() {
 		d.rule("") // the default rule, to the service they describe
 	}
 	if len(d.rules) == 0 {
@@ -166,10 +166,10 @@ func (d *own) join(r *ownRule, several bool) {
 	d.w.Groups = append(d.w.Groups, Group{Service: service, Port: r.TargetPort, Scheme: "http", Weight: d.service.weight})
 }
 
-// routedByTraefik says whether there are labels by which Traefik would route.
-func (s *Subject) routedByTraefik() bool {
+// routedByOthers says whether there are labels by which Traefik or fabio would route.
+func (s *Subject) routedByOthers() bool {
 	for key := range s.Labels {
-		if isTraefik1(key) || strings.HasPrefix(key, "traefik.http.") {
+		if isTraefik1(key) || strings.HasPrefix(key, "traefik.http.") || isFabio(key) {
 			return true
 		}
 	}

@@ -31,10 +31,14 @@ func (w *Wants) rejected() bool {
 	return false
 }
 
-// origin is where a rule or a problem comes from: "container blog-1: label lb.hostname".
+// origin is where a rule or a problem comes from: "container blog-1: label
+// lb.hostname", "service blog: tag urlprefix-/".
 func (s *Subject) origin(label string) string {
 	if label == "" {
 		return s.Origin
+	}
+	if isFabio(label) {
+		return s.Origin + ": tag " + label
 	}
 	return s.Origin + ": label " + label
 }

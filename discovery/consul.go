@@ -1,0 +1,224 @@
+package discovery
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"go.uber.org/zap"
+
+	"arzur.net/lb/rules"
+)
+
+// ConsulPrefix begins the names of services that a rule wants from Consul:
+// consul:blog, consul:blog@dc2, consul:blog?tag=v2.
+const ConsulPrefix = "consul:"
+
+// Consul is the Source of the services in a Consul catalog, and of the rules
+// that their tags and Consul's KV store hold. One blocking query watches the
+// catalog, one each service that matters: one with a routing tag, or one that a
+// rule names. While Consul does not answer, what it said last stays.
+type Consul struct {
+	Config ConsulConfig
+	// ParseFragment reads the value of a KV key, which is a rules file. With a Fatal
+	// Problem the value does not count. nil: there is no KV to watch.
+	ParseFragment func(key string, data []byte) Fragment
+	Log           *zap.Logger
+
+	consulHealth
+	once sync.Once
+	poke chan struct{} // holds one: what is wanted has changed
+
+	mu     sync.Mutex
+	wanted []string
+}
+
+// Fragment is what one KV key adds.
+type Fragment struct {
+	Rules    []rules.Rule
+	Services []rules.Service
+	Problems []rules.Problem
+}
+
+func (c *Consul) wake() chan struct{} {
+	c.once.Do(func() { c.poke = make(chan struct{}, 1) })
+	return c.poke
+}
+
+// Prefixes implements Wanter.
+func (c *Consul) Prefixes() []string { return []string{ConsulPrefix} }
+
+// Want implements Wanter.
+func (c *Consul) Want(services []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = slices.Clone(services)
+	poke(c.wake())
+}
+
+func (c *Consul) wants() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wanted
+}
+
+// Watch publishes what Consul knows once every query has been answered, or an
+// empty Snapshot when that is not to be had now; then after every change.
+func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
+	client, err := c.Config.connect()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &consulWatch{
+		Consul: c, ctx: ctx, client: client,
+		slots:    make(chan struct{}, c.Config.connections()),
+		answers:  make(chan func()),
+		services: make(map[consulQuery]*consulService),
+		news:     true,
+	}
+	c.begin(c.Log)
+	defer w.running.Wait()
+	defer cancel()
+	w.start()
+	w.want()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake():
+			w.want()
+		case f := <-w.answers:
+			f()
+		}
+		w.takeMore()
+		if w.news && w.complete() {
+			s := w.snapshot()
+			s.Urgent = w.urgent
+			w.news, w.urgent, w.published = false, false, true
+			publish(s)
+		}
+	}
+}
+
+// consulWatch is one run of Watch, and but for what is said it is its goroutine's.
+type consulWatch struct {
+	*Consul
+	ctx     context.Context // of the run; it ends every query
+	client  *api.Client
+	running sync.WaitGroup
+	slots   chan struct{} // one for each connection that queries about services may hold
+	answers chan func()   // run by Watch, so that what follows needs no lock
+
+	catalog   []string // services whose tags route, sorted
+	services  map[consulQuery]*consulService
+	wishes    []consulWish
+	misnamed  []rules.Problem // wanted names that cannot be read
+	fragments consulFragments
+	decoded   int // label sets when all were read last
+	waiting   int // questions never answered, those about services apart
+	published bool
+	news      bool // there is something to publish
+	urgent    bool // an instance is not to get requests any more
+}
+
+// start asks the questions that are always asked.
+func (w *consulWatch) start() {
+	w.waiting = 1
+	w.running.Go(w.followCatalog)
+	if w.Config.KV != "" && w.ParseFragment != nil {
+		w.waiting++
+		w.fragments.last = make(map[string]Fragment)
+		w.running.Go(w.followKV)
+	}
+	if w.Config.Register != nil {
+		w.running.Go(w.register)
+	}
+}
+
+// tell has Watch run f, unless the run ends first. Any goroutine may call it.
+func (w *consulWatch) tell(f func()) {
+	select {
+	case w.answers <- f:
+	case <-w.ctx.Done():
+	}
+}
+
+// takeMore takes what has come in at the same time, so that it makes one Snapshot.
+func (w *consulWatch) takeMore() {
+	for {
+		select {
+		case f := <-w.answers:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// complete says whether there is something to publish: at first, when all that is
+// asked has had an answer, be it an error. Afterwards nobody waits for what is new.
+func (w *consulWatch) complete() bool {
+	if w.published {
+		return true
+	}
+	if w.waiting > 0 {
+		return false
+	}
+	for _, s := range w.services {
+		if !s.answered {
+			return false
+		}
+	}
+	return true
+}
+
+// heard counts the first answer to one of the questions that are always asked.
+func (w *consulWatch) heard(first *bool) {
+	if *first {
+		*first = false
+		w.waiting--
+	}
+}
+
+// want takes over what the rules name.
+func (w *consulWatch) want() {
+	w.wishes, w.misnamed = parseWishes(w.wants())
+	w.news = true
+	w.watchServices()
+}
+
+// watchServices asks about the services that matter, and about none else.
+func (w *consulWatch) watchServices() {
+	matter := make(map[consulQuery]bool, len(w.catalog)+len(w.wishes))
+	for _, name := range w.catalog {
+		matter[consulQuery{name: name}] = true
+	}
+	for _, wish := range w.wishes {
+		matter[wish.query] = true
+	}
+	for q, s := range w.services {
+		if !matter[q] {
+			s.cancel()
+			delete(w.services, q)
+			w.recovered(q.String())
+			w.news = true
+		}
+	}
+	w.crowd.Store(int64(len(matter)))
+	for q := range maps.Keys(matter) {
+		if w.services[q] == nil {
+			ctx, cancel := context.WithCancel(w.ctx)
+			s := &consulService{cancel: cancel}
+			w.services[q] = s
+			w.running.Go(func() { w.followService(ctx, q, s) })
+		}
+	}
+}
+
+// consulWait is how long Consul may hold an answer back, at most; each query
+// takes up to a fifth less, so that many do not end together.
+const consulWait = 5 * time.Minute

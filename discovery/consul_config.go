@@ -1,0 +1,149 @@
+package discovery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"arzur.net/lb/rules/labels"
+)
+
+// ConsulConfig says where Consul is and what of it counts. What is empty is left
+// to the environment that Consul's own tools know (CONSUL_HTTP_ADDR, ...), then
+// to their defaults.
+type ConsulConfig struct {
+	Address    string // host:port or URL; "": 127.0.0.1:8500
+	Scheme     string // http or https
+	Token      string
+	TokenFile  string // read anew for each query, so that a token can be replaced
+	Datacenter string // "": the agent's
+	Namespace  string
+	Partition  string
+	TLS        ConsulTLS
+
+	TagPrefix     string        // of our own labels in tags and meta; "": lb
+	Filter        string        // Consul's expression over instances, evaluated there
+	Stale         bool          // let any server answer, one that lags by up to consulLag
+	Require       string        // "passing": nothing else gets requests; "warning": that too. "": passing
+	TaggedAddress string        // lan, wan, ...: which of several addresses; "": the service's
+	KV            string        // prefix of the keys that hold rules; "": none
+	Connections   int           // for queries about services, over http; 0: DefaultConsulConnections
+	Register      *ConsulMyself // how the program appears in Consul; nil: not at all
+
+	Labels labels.Options
+
+	client *http.Client // for tests; nil: one to Address
+}
+
+// ConsulTLS is how to speak TLS with Consul; files are in PEM format.
+type ConsulTLS struct {
+	CA         string
+	Cert, Key  string
+	ServerName string
+	SkipVerify bool
+}
+
+// ConsulMyself is the program as a service, which the agent checks by GET
+// /healthz at Admin.
+type ConsulMyself struct {
+	Name       string // "": lb
+	Address    string // "": its node's
+	Port       uint16 // 0: Admin's
+	Tags       []string
+	Admin      string        // host:port of the admin listener; no host means this machine
+	Interval   time.Duration // 0: 5 s
+	Deregister time.Duration // Consul forgets it when it was critical for so long; 0: 10 min
+}
+
+// DefaultConsul is what an empty configuration means.
+var DefaultConsul = ConsulConfig{TagPrefix: "lb", Stale: true, Require: api.HealthPassing}
+
+// DefaultConsulConnections leaves room below the 200 that an agent grants one
+// client address by default (limits.http_max_conns_per_client).
+const DefaultConsulConnections = 128
+
+// Validate finds what cannot work. It reads the files of TLS.
+func (c *ConsulConfig) Validate() error {
+	if c.Require != "" && c.Require != api.HealthPassing && c.Require != api.HealthWarning {
+		return fmt.Errorf("require %q: want passing or warning", c.Require)
+	}
+	if c.Token != "" && c.TokenFile != "" {
+		return errors.New("token and token_file are one setting; keep one")
+	}
+	if strings.HasPrefix(c.KV, "/") {
+		return fmt.Errorf("kv %q: Consul's keys begin without a slash; want %q", c.KV, strings.TrimLeft(c.KV, "/"))
+	}
+	if err := c.Labels.Validate(); err != nil {
+		return err
+	}
+	_, err := c.connect()
+	return err
+}
+
+// connect makes a client; it does not talk to Consul yet.
+func (c *ConsulConfig) connect() (*api.Client, error) {
+	config := c.apiConfig()
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, fmt.Errorf("consul client for %q: %w", config.Address, err)
+	}
+	return client, nil
+}
+
+func (c *ConsulConfig) apiConfig() *api.Config {
+	config := api.DefaultConfig()
+	config.Address = cmp.Or(c.Address, config.Address)
+	config.Scheme = cmp.Or(c.Scheme, config.Scheme)
+	config.Datacenter = c.Datacenter
+	config.Namespace = cmp.Or(c.Namespace, config.Namespace)
+	config.Partition = cmp.Or(c.Partition, config.Partition)
+	config.Token, config.TokenFile = cmp.Or(c.Token, config.Token), "" // tokenFile reads it
+	config.HttpClient = c.client
+	t := &config.TLSConfig
+	t.CAFile = cmp.Or(c.TLS.CA, t.CAFile)
+	t.CertFile, t.KeyFile = cmp.Or(c.TLS.Cert, t.CertFile), cmp.Or(c.TLS.Key, t.KeyFile)
+	t.Address = cmp.Or(c.TLS.ServerName, t.Address)
+	t.InsecureSkipVerify = c.TLS.SkipVerify || t.InsecureSkipVerify
+	// Else queries that take turns would each end in a new connection.
+	config.Transport.MaxIdleConns, config.Transport.MaxIdleConnsPerHost = 0, c.connections()
+	return config
+}
+
+// connections is how many queries about services may wait at the same time.
+func (c *ConsulConfig) connections() int {
+	if c.Connections > 0 {
+		return c.Connections
+	}
+	config := api.DefaultConfig()
+	if cmp.Or(c.Scheme, config.Scheme) == "https" || strings.HasPrefix(cmp.Or(c.Address, config.Address), "https://") {
+		return 1 << 16 // HTTP/2 takes them all over a few connections
+	}
+	return DefaultConsulConnections
+}
+
+// tokenFile is the file that holds the token, "" if none does.
+func (c *ConsulConfig) tokenFile() string {
+	if c.Token != "" {
+		return ""
+	}
+	return cmp.Or(c.TokenFile, os.Getenv(api.HTTPTokenFileEnvName))
+}
+
+// options are those of one query.
+func (c *ConsulConfig) options() (*api.QueryOptions, error) {
+	q := &api.QueryOptions{Datacenter: c.Datacenter, Namespace: c.Namespace, Partition: c.Partition}
+	if file := c.tokenFile(); file != "" {
+		token, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("token_file: %w", err)
+		}
+		q.Token = strings.TrimSpace(string(token))
+	}
+	return q, nil
+}

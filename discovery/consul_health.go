@@ -1,0 +1,104 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// consulHealth is which questions go unanswered, and since when.
+type consulHealth struct {
+	crowd atomic.Int64 // services that are asked about
+
+	state   sync.Mutex
+	log     *zap.Logger
+	failing map[string]consulFailure // by question
+	back    chan struct{}            // closed when a question is answered again
+}
+
+type consulFailure struct {
+	since time.Time
+	err   error
+}
+
+func (h *consulHealth) begin(log *zap.Logger) {
+	h.state.Lock()
+	defer h.state.Unlock()
+	h.log = log
+	h.failing = make(map[string]consulFailure)
+	h.back = make(chan struct{})
+}
+
+// failed notes that a question has no answer. It logs when all was well before.
+func (h *consulHealth) failed(what string, err error) {
+	h.state.Lock()
+	defer h.state.Unlock()
+	f, again := h.failing[what]
+	if !again {
+		f.since = time.Now()
+	}
+	if len(h.failing) == 0 {
+		h.log.Warn("consul does not answer; what it said last stays in use", zap.String("query", what), zap.Error(err))
+	}
+	f.err = err
+	h.failing[what] = f
+}
+
+// recovered notes that a question has an answer, or is no longer asked.
+func (h *consulHealth) recovered(what string) {
+	h.state.Lock()
+	defer h.state.Unlock()
+	f, failed := h.failing[what]
+	if !failed {
+		return
+	}
+	delete(h.failing, what)
+	close(h.back) // what waits for a retry need not wait any longer
+	h.back = make(chan struct{})
+	if len(h.failing) == 0 {
+		h.log.Info("consul answers again", zap.Duration("after", time.Since(f.since)))
+	}
+}
+
+// pauseOrRecover waits for d, less when Consul answers another question.
+func (h *consulHealth) pauseOrRecover(ctx context.Context, d time.Duration) {
+	h.state.Lock()
+	back := h.back
+	h.state.Unlock()
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(min(d, consulRetryFirst)): // a question that alone fails must not spin
+	}
+	select {
+	case <-ctx.Done():
+	case <-back:
+	case <-time.After(d - min(d, consulRetryFirst)):
+	}
+}
+
+// Report implements Reporter. Age is how long some answer has been overdue.
+func (h *consulHealth) Report() Report {
+	h.state.Lock()
+	defer h.state.Unlock()
+	r := Report{Well: len(h.failing) == 0, Text: fmt.Sprintf("%d services", h.crowd.Load())}
+	if r.Well {
+		return r
+	}
+	var oldest string
+	for what, f := range h.failing {
+		age := time.Since(f.since)
+		if oldest == "" || age > r.Age || age == r.Age && what < oldest {
+			r.Age, oldest = age, what
+		}
+	}
+	r.Text = fmt.Sprintf("what it said %s ago stays in use; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
+	if more := len(h.failing) - 1; more > 0 {
+		r.Text += fmt.Sprintf(" (and %d more queries)", more)
+	}
+	return r
+}

@@ -1,0 +1,110 @@
+package discovery
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"arzur.net/lb/rules"
+)
+
+// kvPace and kvPause are to the KV store what catalogPace and catalogPause are to
+// the catalog.
+const (
+	kvPace  = 100 * time.Millisecond
+	kvPause = time.Second
+)
+
+// consulFragments is what the KV store holds, by key. It is Watch's.
+type consulFragments struct {
+	last     map[string]Fragment // as of the last good value
+	rejected []rules.Problem     // about values that do not count
+}
+
+// followKV keeps an eye on the keys that hold rules.
+func (w *consulWatch) followKV() {
+	first := true
+	last := make(map[string][]byte)
+	kv := w.client.KV()
+	ask(w.ctx, w, question[api.KVPairs]{
+		what:  "kv " + w.Config.KV,
+		ask:   func(o *api.QueryOptions) (api.KVPairs, *api.QueryMeta, error) { return kv.List(w.Config.KV, o) },
+		wipes: func(pairs api.KVPairs) bool { return len(last) > 0 && len(values(pairs)) == 0 },
+		pause: kvPause,
+		pace:  kvPace,
+		use: func(pairs api.KVPairs) {
+			now := values(pairs)
+			if maps.EqualFunc(now, last, bytes.Equal) && !first {
+				return
+			}
+			changed := make(map[string]Fragment)
+			for key, value := range now {
+				if before, known := last[key]; !known || !bytes.Equal(before, value) {
+					changed[key] = w.ParseFragment(key, value)
+				}
+			}
+			last = now
+			w.tell(func() {
+				w.heard(&first)
+				w.fragments.update(now, changed)
+				w.news = true
+			})
+		},
+		fail: func() { w.tell(func() { w.heard(&first) }) },
+	})
+}
+
+// values are the keys with something in them. Consul's user interface makes folders
+// by keys that end in a slash.
+func values(pairs api.KVPairs) map[string][]byte {
+	m := make(map[string][]byte, len(pairs))
+	for _, p := range pairs {
+		if !strings.HasSuffix(p.Key, "/") {
+			m[p.Key] = p.Value
+		}
+	}
+	return m
+}
+
+// update takes over what changed. A value that cannot be used leaves the one
+// before in force.
+func (f *consulFragments) update(now map[string][]byte, changed map[string]Fragment) {
+	maps.DeleteFunc(f.last, func(key string, _ Fragment) bool { _, there := now[key]; return !there })
+	f.rejected = slices.DeleteFunc(f.rejected, func(p rules.Problem) bool {
+		_, again := changed[p.Other]
+		_, there := now[p.Other]
+		return again || !there
+	})
+	for _, key := range slices.Sorted(maps.Keys(changed)) {
+		fragment := changed[key]
+		if !slices.ContainsFunc(fragment.Problems, func(p rules.Problem) bool { return p.Fatal }) {
+			f.last[key] = fragment
+			continue
+		}
+		_, before := f.last[key]
+		for _, p := range fragment.Problems {
+			p.Other = key
+			if p.Fatal && before {
+				p.Reason = fmt.Sprintf("%s; the value before it stays in force", p.Reason)
+			}
+			f.rejected = append(f.rejected, p)
+		}
+	}
+}
+
+func (f *consulFragments) addTo(a *consulAnnouncement) {
+	for _, key := range slices.Sorted(maps.Keys(f.last)) {
+		fragment := f.last[key]
+		a.Rules = append(a.Rules, fragment.Rules...)
+		a.Warnings = append(a.Warnings, fragment.Problems...)
+		for i := range fragment.Services {
+			a.addService(&fragment.Services[i])
+		}
+	}
+	a.Warnings = append(a.Warnings, f.rejected...)
+}

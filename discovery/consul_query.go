@@ -1,0 +1,137 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	// A query that failed is repeated after consulRetryFirst, doubled up to
+	// consulRetryMost, each give or take a half.
+	consulRetryFirst = 250 * time.Millisecond
+	consulRetryMost  = 10 * time.Second
+	// consulLag is how far behind its leader the server of a stale answer may be.
+	consulLag = 10 * time.Second
+	// consulTurn is how long a query waits when there are more than connections.
+	consulTurn = 2 * time.Second
+)
+
+var (
+	errNoLeader = errors.New("the answering server knows no leader and would have everything removed")
+	errFiltered = errors.New("everything is gone because the token may no longer read it")
+)
+
+// question is a blocking query that is asked again and again.
+type question[T any] struct {
+	what  string // for logs: "catalog", "service blog"
+	slots chan struct{}
+	ask   func(*api.QueryOptions) (T, *api.QueryMeta, error)
+	// wipes says whether the answer removes all there is. Such an answer counts
+	// when the leader confirms it after a pause.
+	wipes func(T) bool
+	pause time.Duration
+	// pace is the least time between two queries: where things change all the
+	// time, looking all the time gains nothing.
+	pace time.Duration
+	use  func(T)
+	fail func() // called when there is no answer
+}
+
+// ask asks until ctx ends. An answer that says nothing new is handed over too.
+func ask[T any](ctx context.Context, w *consulWatch, q question[T]) {
+	var index uint64
+	retry := consulRetryFirst
+	for ctx.Err() == nil {
+		next := time.After(q.pace)
+		answer, meta, err := q.patiently(ctx, w, index)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			w.failed(q.what, err)
+			q.fail()
+			index = 0 // what there is now, not what comes after something forgotten
+			w.pauseOrRecover(ctx, retry/2+rand.N(retry))
+			retry = min(2*retry, consulRetryMost)
+			continue
+		}
+		w.recovered(q.what)
+		retry = consulRetryFirst
+		index = nextIndex(index, meta.LastIndex)
+		q.use(answer)
+		select {
+		case <-next:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// nextIndex is what to wait for after an answer: below 1 would not wait, and an
+// index that went backwards says that Consul counts anew.
+func nextIndex(last, got uint64) uint64 {
+	switch {
+	case got < 1:
+		return 1
+	case got < last:
+		return 0
+	}
+	return got
+}
+
+// patiently asks for what comes after index, and makes sure of an answer that
+// would remove everything.
+func (q *question[T]) patiently(ctx context.Context, w *consulWatch, index uint64) (T, *api.QueryMeta, error) {
+	answer, meta, err := q.once(ctx, w, index, w.Config.Stale)
+	if err == nil && w.Config.Stale && (meta.LastContact > consulLag || !meta.KnownLeader) {
+		answer, meta, err = q.once(ctx, w, 0, false)
+	}
+	if err != nil || !q.wipes(answer) {
+		return answer, meta, err
+	}
+	select {
+	case <-ctx.Done():
+		return answer, meta, ctx.Err()
+	case <-time.After(q.pause/2 + rand.N(q.pause)):
+	}
+	answer, meta, err = q.once(ctx, w, 0, false)
+	switch {
+	case err != nil || !q.wipes(answer):
+	case meta.ResultsFilteredByACLs:
+		err = errFiltered
+	case !meta.KnownLeader:
+		err = errNoLeader
+	}
+	return answer, meta, err
+}
+
+// once asks one time. With index 0 the answer comes at once.
+func (q *question[T]) once(ctx context.Context, w *consulWatch, index uint64, stale bool) (answer T, meta *api.QueryMeta, err error) {
+	if q.slots != nil {
+		select {
+		case q.slots <- struct{}{}:
+			defer func() { <-q.slots }()
+		case <-ctx.Done():
+			return answer, nil, ctx.Err()
+		}
+	}
+	o, err := w.Config.options()
+	if err != nil {
+		return answer, nil, err
+	}
+	wait := consulWait - rand.N(consulWait/5)
+	if q.slots != nil && w.crowd.Load() > int64(cap(q.slots)) {
+		wait = consulTurn
+	}
+	o.WaitIndex, o.AllowStale = index, stale
+	if index > 0 {
+		o.WaitTime = wait
+	}
+	// Consul adds up to a sixteenth of its own, and may be slow.
+	ctx, cancel := context.WithTimeout(ctx, wait+wait/8+10*time.Second)
+	defer cancel()
+	return q.ask(o.WithContext(ctx))
+}

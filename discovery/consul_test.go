@@ -1,0 +1,435 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"arzur.net/lb/rules"
+)
+
+// withConsul runs body beside a Watch of a fake Consul, in a bubble.
+func withConsul(t *testing.T, c *Consul, f *fakeConsul, body func(t *testing.T, last func() string)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f.changed = make(chan struct{}) // of the bubble
+		c.Config.client = &http.Client{Transport: f}
+		if c.Log == nil {
+			c.Log = zap.NewNop()
+		}
+		var mu sync.Mutex
+		var published []string
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { // ends with cancel
+			ended <- c.Watch(ctx, func(s Snapshot) {
+				mu.Lock()
+				defer mu.Unlock()
+				published = append(published, showSnapshot(&s))
+			})
+		}()
+		synctest.Wait()
+		body(t, func() string {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(published) == 0 {
+				return "nothing"
+			}
+			return published[len(published)-1]
+		})
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+// showSnapshot is rules, services and warnings as lines.
+func showSnapshot(s *Snapshot) string {
+	var b strings.Builder
+	for _, r := range s.Rules {
+		fmt.Fprintf(&b, "%d %s%s%s -> %s\n", r.Port, r.Hostname, r.Path, r.Expr, r.Service)
+	}
+	for _, v := range s.Services {
+		b.WriteString(v.Name + ":")
+		for _, i := range v.Instances {
+			fmt.Fprintf(&b, " %s:%d", i.Host, i.Port)
+			if i.Weight != nil && *i.Weight != 1 {
+				fmt.Fprintf(&b, "*%d", *i.Weight)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	for _, p := range s.Warnings {
+		fmt.Fprintf(&b, "!%s/%s: %s\n", p.Origin, p.Other, p.Reason)
+	}
+	return b.String()
+}
+
+const (
+	blogTag   = "lb.hostname=blog.example"
+	blogRule  = "80 blog.example -> blog\n"
+	blogFirst = blogRule + "blog: 10.0.0.1:8080\n"
+)
+
+func TestConsul_KeepsTheContract(t *testing.T) {
+	testSource(t, func(t *testing.T) (Source, func(string), func(Snapshot) string) {
+		f := newFakeConsul()
+		set := func(version string) {
+			f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, "lb.hostname=v"+version+".example")}
+		}
+		set("1")
+		c := &Consul{Config: DefaultConsul, Log: zap.NewNop()}
+		c.Config.client = &http.Client{Transport: f}
+		return c, func(version string) { f.change(func() { set(version) }) },
+			func(s Snapshot) string {
+				require.Len(t, s.Rules, 1)
+				return strings.TrimSuffix(strings.TrimPrefix(s.Rules[0].Hostname, "v"), ".example")
+			}
+	})
+}
+
+func TestConsul_InstancesComeAndGo(t *testing.T) {
+	f := newFakeConsul()
+	blog := consulEntry("blog", 1, blogTag)
+	f.services["blog"] = []*api.ServiceEntry{blog}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		g := func(want string, edit func()) {
+			t.Helper()
+			f.change(edit)
+			pass(time.Second)
+			require.Equal(t, want, last())
+		}
+		g(blogFirst, func() {})
+		second := consulEntry("blog", 2, blogTag)
+		g(blogRule+"blog: 10.0.0.1:8080 10.0.0.2:8080\n", func() { f.services["blog"] = append(f.services["blog"], second) })
+		status := func(s string) func() {
+			return func() {
+				second.Checks = append(api.HealthChecks{}, &api.HealthCheck{CheckID: "alive", Status: s})
+			}
+		}
+		g(blogFirst, status(api.HealthCritical))
+		g(blogRule+"blog: 10.0.0.1:8080 10.0.0.2:8080\n", status(api.HealthPassing))
+		g(blogFirst, status(api.HealthWarning))
+		g(blogRule+"blog: 10.0.0.1:8080 10.0.0.2:8080*7\n", func() { status(api.HealthPassing)(); second.Service.Weights.Passing = 7 })
+		for _, id := range []string{"_node_maintenance", "_service_maintenance:blog-2"} {
+			g(blogFirst, func() {
+				second.Checks = api.HealthChecks{{CheckID: "alive", Status: api.HealthPassing}, {CheckID: id, Status: api.HealthCritical}}
+			})
+			g(blogRule+"blog: 10.0.0.1:8080 10.0.0.2:8080*7\n", status(api.HealthPassing))
+		}
+		g(blogFirst, func() { f.services["blog"] = f.services["blog"][:1] })
+		g(blogRule+"blog:\n", func() { blog.Checks[0].Status = api.HealthCritical })
+		g("", func() { delete(f.services, "blog") })
+	})
+}
+
+func TestConsul_AsksAboutServicesThatMatterAlone(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+	f.services["db"] = []*api.ServiceEntry{consulEntry("db", 2, "primary")}
+	asked := func(path string) (n int) {
+		for _, r := range f.requests() {
+			if strings.HasPrefix(r, "/v1/health/service/"+path) {
+				n++
+			}
+		}
+		return n
+	}
+	c := &Consul{Config: DefaultConsul}
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		require.Equal(t, blogFirst, last())
+		require.Zero(t, asked("db"))
+		c.Want([]string{"consul:db"})
+		require.Equal(t, blogFirst+"consul:db: 10.0.0.2:8080\n", last())
+		c.Want(nil)
+		require.Equal(t, blogFirst, last())
+		f.requests()
+		f.change(func() {})
+		pass(time.Second)
+		require.Zero(t, asked("db"), "is asked about no more")
+	})
+}
+
+func TestConsul_ExposesByDefaultIfSaidSo(t *testing.T) {
+	f := newFakeConsul()
+	f.services["db"] = []*api.ServiceEntry{consulEntry("db", 2, "primary")}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		require.Empty(t, last())
+	})
+	c := &Consul{Config: DefaultConsul}
+	c.Config.Labels.ExposedByDefault = true
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		require.Equal(t, "80 Host(`db`) -> db\ndb: 10.0.0.2:8080\n", last())
+	})
+}
+
+func TestConsul_IdleQueriesAreFew(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		require.Equal(t, blogFirst, last())
+		pass(time.Second)
+		f.requests()
+		pass(time.Hour)
+		require.InDelta(t, 2*60/4.5, len(f.requests()), 5)
+	})
+}
+
+func TestConsul_KeepsWhatItKnowsWhileConsulFails(t *testing.T) {
+	replies := map[string]func(*http.Request) *http.Response{
+		"connection refused": func(*http.Request) *http.Response { return nil },
+		"500":                func(*http.Request) *http.Response { return plainReply(500, "No cluster leader") },
+		"ACL not found":      func(*http.Request) *http.Response { return plainReply(403, "ACL not found") },
+		"invalid character":  func(*http.Request) *http.Response { return plainReply(200, "<html>garbage</html>") },
+	}
+	for want, broken := range replies {
+		f := newFakeConsul()
+		f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+		core, logs := observer.New(zap.InfoLevel)
+		c := &Consul{Config: DefaultConsul, Log: zap.New(core)}
+		withConsul(t, c, f, func(t *testing.T, last func() string) {
+			pass(time.Second)
+			require.True(t, c.Report().Well)
+			f.change(func() { f.broken = broken })
+			pass(time.Hour)
+			require.Equal(t, blogFirst, last())
+			r := c.Report()
+			require.False(t, r.Well)
+			require.Contains(t, r.Text, want)
+			require.InDelta(t, time.Hour, r.Age, float64(time.Minute))
+			require.InDelta(t, 2*360, len(f.requests()), 60, "backs off to 10 s")
+			f.change(func() { f.broken = nil; f.services["blog"][0] = consulEntry("blog", 3, blogTag) })
+			pass(20 * time.Second)
+			require.Equal(t, blogRule+"blog: 10.0.0.3:8080\n", last())
+			require.True(t, c.Report().Well)
+			require.Equal(t, 2, logs.Len(), "said once, and that it is over")
+		})
+	}
+}
+
+func TestConsul_StartsWithoutConsul(t *testing.T) {
+	f := newFakeConsul()
+	f.broken = func(*http.Request) *http.Response { return nil }
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+	c := &Consul{Config: DefaultConsul}
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		require.Empty(t, last(), "an empty Snapshot, so that nobody waits")
+		require.False(t, c.Report().Well)
+		f.change(func() { f.broken = nil })
+		pass(15 * time.Second)
+		require.Equal(t, blogFirst, last())
+	})
+}
+
+func TestConsul_AnEmptyCatalogIsConfirmed(t *testing.T) {
+	setUp := func() *fakeConsul {
+		f := newFakeConsul()
+		f.index = 100
+		f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+		return f
+	}
+	f := setUp()
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		pass(time.Second)
+		services := f.services
+		f.change(func() { f.services, f.index = map[string][]*api.ServiceEntry{}, 3 })
+		pass(50 * time.Millisecond)
+		require.Equal(t, blogFirst, last())
+		f.change(func() { f.services = services })
+		pass(time.Minute)
+		require.Equal(t, blogFirst, last(), "it was a moment")
+		f.change(func() { f.services = map[string][]*api.ServiceEntry{} })
+		pass(2 * time.Second)
+		require.Empty(t, last(), "it is true")
+	})
+	g := func(edit func(f *fakeConsul)) {
+		t.Helper()
+		f := setUp()
+		c := &Consul{Config: DefaultConsul}
+		withConsul(t, c, f, func(t *testing.T, last func() string) {
+			pass(time.Second)
+			f.change(func() { f.services = map[string][]*api.ServiceEntry{}; edit(f) })
+			pass(time.Hour)
+			require.Equal(t, blogFirst, last())
+			require.False(t, c.Report().Well)
+		})
+	}
+	g(func(f *fakeConsul) { f.filtered = true })
+	g(func(f *fakeConsul) { f.noLeader = true })
+}
+
+func TestConsul_ReadsRulesFromKV(t *testing.T) {
+	f := newFakeConsul()
+	f.kv["lb/rules/blog"] = "good"
+	f.kv["lb/rules/"] = ""
+	c := &Consul{Config: DefaultConsul, ParseFragment: func(key string, data []byte) Fragment {
+		if string(data) == "bad" {
+			return Fragment{Problems: []rules.Problem{{Origin: key + ":1", Reason: "not good", Fatal: true}}}
+		}
+		return Fragment{Rules: []rules.Rule{{Port: 80, Hostname: string(data), Service: "consul:" + key}}}
+	}}
+	c.Config.KV = "lb/rules"
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		g := func(want string, edit func()) {
+			t.Helper()
+			f.change(edit)
+			pass(3 * time.Second)
+			require.Equal(t, want, last())
+		}
+		good := "80 good -> consul:lb/rules/blog\n"
+		g(good, func() {})
+		g(good+"!lb/rules/shop:1/lb/rules/shop: not good\n", func() { f.kv["lb/rules/shop"] = "bad" })
+		g(good+"80 fine -> consul:lb/rules/shop\n", func() { f.kv["lb/rules/shop"] = "fine" })
+		g(good+"80 fine -> consul:lb/rules/shop\n!lb/rules/shop:1/lb/rules/shop: not good; the value before it stays in force\n",
+			func() { f.kv["lb/rules/shop"] = "bad" })
+		g(good, func() { delete(f.kv, "lb/rules/shop") })
+		g("", func() { f.kv = map[string]string{} })
+	})
+}
+
+func TestConsul_RegistersItselfAndLeaves(t *testing.T) {
+	f := newFakeConsul()
+	config := DefaultConsul
+	config.Register = &ConsulMyself{Admin: "127.0.0.1:8080", Tags: []string{"edge"}}
+	withConsul(t, &Consul{Config: config}, f, func(t *testing.T, last func() string) {
+		last()
+		require.Len(t, f.agent, 1)
+		f.change(func() { clear(f.agent) })
+		pass(registerEvery)
+		require.Len(t, f.agent, 1, "the agent had forgotten it")
+	})
+	require.Empty(t, f.agent)
+	withConsul(t, &Consul{Config: config}, f, func(t *testing.T, last func() string) {
+		last()
+		f.change(func() {
+			for _, s := range f.agent {
+				s.Meta["pid"] = "1" // a successor
+			}
+		})
+	})
+	require.Len(t, f.agent, 1, "a successor's entry is not ours")
+}
+
+func TestConsul_MoreServicesThanConnectionsTakeTurns(t *testing.T) {
+	f := newFakeConsul()
+	for i := range 20 {
+		name := fmt.Sprint("s", i)
+		f.services[name] = []*api.ServiceEntry{consulEntry(name, 1, "lb.hostname="+name)}
+	}
+	c := &Consul{Config: DefaultConsul}
+	c.Config.Connections = 2
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		require.Equal(t, 20, strings.Count(last(), "10.0.0.1"))
+		pass(time.Second)
+		f.change(func() { f.services["s7"][0].Service.Address = "10.0.0.7" })
+		pass(time.Minute)
+		require.Contains(t, last(), "s7: 10.0.0.7:8080")
+	})
+}
+
+func TestNextIndex(t *testing.T) {
+	f := func(last, got, want uint64) {
+		t.Helper()
+		require.Equal(t, want, nextIndex(last, got))
+	}
+	f(0, 5, 5)
+	f(5, 5, 5)
+	f(5, 6, 6)
+	f(5, 4, 0)
+	f(0, 0, 1)
+	f(5, 0, 1)
+}
+
+func TestParseWish(t *testing.T) {
+	f := func(text string, want consulQuery) {
+		t.Helper()
+		got, err := parseWish(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	f("blog", consulQuery{name: "blog"})
+	f("blog@dc2", consulQuery{name: "blog", dc: "dc2"})
+	f("blog?tag=v2", consulQuery{name: "blog", tags: "v2"})
+	f("blog@dc2?tag=b&ns=n&tag=a&partition=p&tag=a", consulQuery{name: "blog", dc: "dc2", namespace: "n", partition: "p", tags: "a&tag=b"})
+	g := func(text, want string) {
+		t.Helper()
+		_, err := parseWish(text)
+		require.ErrorContains(t, err, want)
+	}
+	g("", "want consul:NAME")
+	g("@dc2", "want consul:NAME")
+	g("blog?tga=v2", `unknown "tga"; want tag, ns or partition; did you mean "tag"?`)
+	g("blog?%zz", "behind the question mark")
+}
+
+func TestConsulConfig_Addresses(t *testing.T) {
+	f := func(edit func(c *ConsulConfig, e *api.ServiceEntry), want string) {
+		t.Helper()
+		c, e := DefaultConsul, consulEntry("blog", 1)
+		edit(&c, e)
+		i := c.instances([]*api.ServiceEntry{e})[0].instance()
+		require.Equal(t, want, fmt.Sprint(i.Host, " ", i.Addr, " ", i.Port))
+	}
+	f(func(c *ConsulConfig, e *api.ServiceEntry) {}, "10.0.0.1 10.0.0.1 8080")
+	f(func(c *ConsulConfig, e *api.ServiceEntry) { e.Service.Address = "" }, "10.9.9.9 10.9.9.9 8080")
+	f(func(c *ConsulConfig, e *api.ServiceEntry) { e.Service.Address = "2001:db8::1" }, "2001:db8::1 2001:db8::1 8080")
+	f(func(c *ConsulConfig, e *api.ServiceEntry) { e.Service.Address = "blog.local" }, "blog.local invalid IP 8080")
+	wan := func(c *ConsulConfig, e *api.ServiceEntry) {
+		c.TaggedAddress = "wan"
+		e.Node.TaggedAddresses = map[string]string{"wan": "192.0.2.9"}
+	}
+	f(wan, "10.0.0.1 10.0.0.1 8080")
+	f(func(c *ConsulConfig, e *api.ServiceEntry) { wan(c, e); e.Service.Address = "" }, "192.0.2.9 192.0.2.9 8080")
+	f(func(c *ConsulConfig, e *api.ServiceEntry) {
+		wan(c, e)
+		e.Service.TaggedAddresses = map[string]api.ServiceAddress{"wan": {Address: "192.0.2.1", Port: 80}}
+	}, "192.0.2.1 192.0.2.1 80")
+}
+
+func TestConsulConfig_Weights(t *testing.T) {
+	f := func(want string, weights ...int) {
+		t.Helper()
+		var entries []*api.ServiceEntry
+		for n, w := range weights {
+			e := consulEntry("blog", n+1)
+			e.Service.Weights.Passing = w
+			entries = append(entries, e)
+		}
+		var got []int
+		for _, i := range DefaultConsul.instances(entries) {
+			got = append(got, i.weight)
+		}
+		require.Equal(t, want, fmt.Sprint(got))
+	}
+	f("[1 2]", 1, 2)
+	f("[256 1]", 256, 1)
+	f("[256 128 1 0]", 1000, 500, 1, 0)
+	f("[256 1]", 65535, 1)
+}
+
+func TestConsul_TagsOfFabio(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{
+		consulEntry("blog", 1, "v1", "urlprefix-blog.example/", "urlprefix-/old strip=/old"), consulEntry("blog", 2, "v2", "urlprefix-blog.example/", "urlprefix-/old strip=/old"),
+	}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		require.Equal(t, "80 /old -> blog\n80 blog.example -> blog\nblog: 10.0.0.1:8080 10.0.0.2:8080\n", last(),
+			"v1 and v2 make no difference")
+		f.change(func() { f.services["blog"][1].Service.Tags = []string{"urlprefix-blog.example/"} })
+		pass(time.Second)
+		require.Equal(t, "80 /old -> blog#1\n80 blog.example -> blog#1\n80 blog.example -> blog#2\nblog#1: 10.0.0.1:8080\nblog#2: 10.0.0.2:8080\n", last())
+		f.change(func() { f.services["blog"][0].Service.Tags = []string{"urlprefix-blog.example/"} })
+		pass(time.Second)
+		require.Equal(t, "80 blog.example -> blog\nblog: 10.0.0.1:8080 10.0.0.2:8080\n", last())
+	})
+}

@@ -1,0 +1,202 @@
+package labels
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/rules"
+)
+
+// tagged is what fabio's tags ask for.
+func tagged(tags ...string) Wants {
+	m := make(map[string]string)
+	for _, tag := range tags {
+		m[tag] = ""
+	}
+	return Decode(&Subject{Name: "blog", Service: "blog", Group: "blog", Origin: "service blog", Labels: m}, nil)
+}
+
+func TestFabio_Tags(t *testing.T) {
+	f := func(tag string, want rules.Rule) {
+		t.Helper()
+		w := tagged(tag)
+		require.Empty(t, w.Problems)
+		want.Origin = "service blog: tag " + tag
+		if want.Port == 0 {
+			want.Port = 80
+		}
+		if want.Service == "" && want.Redirect == nil {
+			want.Service = "blog"
+		}
+		require.Equal(t, []rules.Rule{want}, w.Rules)
+		if want.Redirect != nil {
+			require.Empty(t, w.Groups)
+			return
+		}
+		require.Equal(t, []Group{{Service: rules.Service{Name: want.Service, Origin: "service blog"}, Scheme: "http"}}, w.Groups)
+	}
+	f("urlprefix-/", rules.Rule{})
+	f("urlprefix-/blog", rules.Rule{Path: "/blog", PathMatch: rules.PathStarts})
+	f("urlprefix-Arzur.net/Blog/", rules.Rule{Hostname: "arzur.net", Path: "/Blog/", PathMatch: rules.PathStarts})
+	f("urlprefix-arzur.net/", rules.Rule{Hostname: "arzur.net"})
+	f("urlprefix-*.arzur.net/a", rules.Rule{Hostname: "*.arzur.net", Path: "/a", PathMatch: rules.PathStarts})
+	f("urlprefix-arzur.*/", rules.Rule{Hostname: "arzur.*"})
+	f("urlprefix-*/a", rules.Rule{Hostname: "*", Path: "/a", PathMatch: rules.PathStarts})
+	f("urlprefix-a?.*.net/", rules.Rule{Expr: "HostRegexp(`^a.\\..*\\.net$`)"})
+	f("urlprefix-*.a.*/b", rules.Rule{Expr: "HostRegexp(`^.*\\.a\\..*$`) && PathPrefix(`/b`)"})
+	f("urlprefix-arzur.net:8080/", rules.Rule{Hostname: "arzur.net", Port: 8080})
+	f("urlprefix-arzur.net:443/", rules.Rule{Hostname: "arzur.net"})
+	f("urlprefix-/ proto=http  tlsskipverify=true pxyproto=true", rules.Rule{})
+	f("urlprefix-/ proto=ws", rules.Rule{})
+	f("urlprefix-/ host=dst", rules.Rule{ServerHost: true})
+	f("urlprefix-/ host=blog.local", rules.Rule{RequestHeaders: rules.HeaderEdit{Set: []rules.HeaderField{{Name: "Host", Value: "blog.local"}}}})
+	f("urlprefix-/blog prepend=/v1 strip=/blog", rules.Rule{Path: "/blog", PathMatch: rules.PathStarts, Rewrites: []rules.Rewrite{
+		{Kind: rules.StripPrefixes, Prefixes: []string{"/blog"}}, {Kind: rules.AddPrefix, Replacement: "/v1"},
+	}})
+	f("urlprefix-/ weight=0.25", rules.Rule{Service: "blog weight=0.25", Share: 0.25})
+	f("urlprefix-/ weight=-1", rules.Rule{})
+	f("urlprefix-/ weight=0", rules.Rule{})
+	f("urlprefix-arzur.net/ redirect=301,https://arzur.net$path", rules.Rule{Hostname: "arzur.net", Redirect: &rules.Redirect{
+		Code: 301, Pattern: `^[^/]*//[^/?]*/?([^?]*)(\?.*)?$`, Replacement: "https://arzur.net/${1}${2}",
+	}})
+}
+
+func TestFabio_SeveralTags(t *testing.T) {
+	w := tagged("urlprefix-/a", "urlprefix-/b weight=0.5", "urlprefix-/c", "other", "urlprefix-/d redirect=302,http://d.net/")
+	require.Empty(t, w.Problems)
+	require.Len(t, w.Rules, 4)
+	require.Len(t, w.Groups, 2)
+	require.Equal(t, "blog", w.Groups[0].Service.Name)
+	require.Equal(t, "blog weight=0.5", w.Groups[1].Service.Name)
+}
+
+func TestFabio_TagsThatWereSplitLikeLabels(t *testing.T) {
+	w := Decode(blog(map[string]string{"urlprefix-/blog strip": "/blog host=dst"}), nil)
+	require.Empty(t, w.Problems)
+	require.Equal(t, "/blog", w.Rules[0].Path)
+	require.Equal(t, []rules.Rewrite{{Kind: rules.StripPrefixes, Prefixes: []string{"/blog"}}}, w.Rules[0].Rewrites)
+	require.True(t, w.Rules[0].ServerHost)
+}
+
+func TestFabio_StandsBesideOtherDialects(t *testing.T) {
+	w := Decode(blog(map[string]string{"urlprefix-/blog": "", "lb.hostname": "arzur.net", "traefik.http.routers.a.rule": "Host(`b`)"}), nil)
+	require.Empty(t, w.Problems)
+	require.Len(t, w.Rules, 3)
+	require.Len(t, w.Groups, 2)
+	w = Decode(blog(map[string]string{"urlprefix-/blog": "", "lb.weight": "3"}), nil)
+	require.Len(t, w.Rules, 1, "no default rule beside it")
+}
+
+func TestFabio_Problems(t *testing.T) {
+	f := func(tag string, servingRules int, problem string) {
+		t.Helper()
+		w := tagged(tag)
+		require.Len(t, w.Rules, servingRules)
+		require.Len(t, w.Problems, 1)
+		require.Equal(t, "service blog: tag "+tag, w.Problems[0].Origin)
+		require.Equal(t, problem, w.Problems[0].Reason)
+		require.Equal(t, servingRules == 0, w.Problems[0].Fatal)
+		require.Equal(t, servingRules, len(w.Groups))
+	}
+	f("urlprefix-:3306 proto=tcp", 0, `":3306" is a port, and tcp is not supported yet; want host/path`)
+	f("urlprefix-10.0.0.1:3306", 0, `"10.0.0.1:3306" is a port, and tcp is not supported yet; want host/path`)
+	f("urlprefix-arzur.net", 0, `"arzur.net" has no slash, so it is neither host nor path; want "arzur.net/"`)
+	f("urlprefix-arzur.net:x/", 0, `want a port from 1 to 65535, got "x"`)
+	f("urlprefix-/ proto=https", 0, `proto=https is not supported yet; want http`)
+	f("urlprefix-/ proto=tcp+sni", 0, `proto=tcp+sni is not supported yet; want http`)
+	f("urlprefix-/ proto=htp", 0, `proto=htp is no protocol; want http`)
+	f("urlprefix-/ strip=blog", 0, `strip: "blog" has no leading slash; want "/blog"`)
+	f("urlprefix-/ prepend=", 0, `prepend: "" has no leading slash; want "/"`)
+	f("urlprefix-/ redirect=301", 0, `redirect: want <code>,<url> such as 301,https://arzur.net$path, got "301"`)
+	f("urlprefix-/ redirect=200,http://a/", 0, `redirect: "200" is no redirect; want 301, 302, 303, 307 or 308`)
+	f("urlprefix-/ redirect=301,/x", 0, `redirect: want a URL that begins with http:// or https://, with $path in its path, got "/x"`)
+	f("urlprefix-/ redirect=301,javascript:x", 0, `redirect: want a URL that begins with http:// or https://, with $path in its path, got "javascript:x"`)
+	f("urlprefix-/ redirect=301,http://a/?x=$path", 0, `redirect: want a URL that begins with http:// or https://, with $path in its path, got "http://a/?x=$path"`)
+	f("urlprefix-/ weight=much", 1, `weight: want a part from 0 to 1, got "much"; its share is an even one`)
+	f("urlprefix-/ weight=NaN", 1, `weight: want a part from 0 to 1, got "NaN"; its share is an even one`)
+	f("urlprefix-/ weight=10", 1, `weight: want a part from 0 to 1, got "10"; its share is an even one`)
+	f("urlprefix-/ register=other", 1, "register: not supported, without effect")
+	f("urlprefix-/ wieght=0.1", 1, `unknown option "wieght"; did you mean "weight"?`)
+}
+
+func TestFabio_ProtectionThatCannotBeGivenRefuses(t *testing.T) {
+	f := func(options, reason string) {
+		t.Helper()
+		w := tagged("urlprefix-/ " + options)
+		require.Len(t, w.Rules, 1)
+		require.Len(t, w.Problems, 1)
+		require.True(t, w.Problems[0].Fatal)
+		require.Equal(t, reason+"; the rule answers 503 rather than without it", w.Rules[0].Refuse)
+	}
+	f("allow=ip:10.0.0.0/8,ip:fe80::/10", "allow: access by address is not supported yet")
+	f("deny=ip:10.0.0.0/8", "deny: access by address is not supported yet")
+	f("auth=basic", "auth: authorization is not supported yet")
+	f("Allow=ip:10.0.0.0/8", `unknown option "Allow"; did you mean "allow"?`)
+	f("dney=ip:10.0.0.0/8 auth=x", `unknown option "dney"; did you mean "deny"?`)
+}
+
+func TestFabio_Redirects(t *testing.T) {
+	f := func(options, url, want string) {
+		t.Helper()
+		w := tagged("urlprefix-/ " + options)
+		require.Empty(t, w.Problems)
+		table, problems := rules.Compile(rules.Input{Rules: w.Rules}, rules.NoBackends{})
+		require.Empty(t, problems)
+		require.Equal(t, want, string(table.Entries()[0].RedirectURL([]byte(url))))
+	}
+	f("redirect=301,https://www.a.net$path", "http://a.net/b/c?d=e", "https://www.a.net/b/c?d=e")
+	f("redirect=301,https://www.a.net/$path", "http://a.net:8080/", "https://www.a.net/")
+	f("redirect=301,https://www.a.net/x$path/y", "http://a.net/b", "https://www.a.net/x/b/y")
+	f("redirect=301,https://www.a.net$path?f=g", "http://a.net/b?d=e", "https://www.a.net/b?f=g")
+	f("redirect=301,https://www.a.net/$1/", "http://a.net/b?d=e", "https://www.a.net/$1/")
+	f("redirect=301,https://www.a.net$path strip=/b", "http://a.net/b/c", "https://www.a.net/c")
+	f("redirect=301,https://www.a.net$path strip=/b", "http://a.net/c", "https://www.a.net/c")
+}
+
+// TestFabio_Shares: fabio's arithmetic, server by server.
+func TestFabio_Shares(t *testing.T) {
+	f := func(want string, tags ...string) {
+		t.Helper()
+		var in rules.Input
+		for i, tag := range tags {
+			w := tagged("urlprefix-/ " + tag)
+			s := w.Groups[0].Service
+			s.Name += fmt.Sprint(" of ", i)
+			s.Instances = []rules.Instance{{Host: "10.0.0.1", Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}}
+			w.Rules[0].Service = s.Name
+			in.Rules, in.Services = append(in.Rules, w.Rules[0]), append(in.Services, s)
+		}
+		table, problems := rules.Compile(in, rules.NoBackends{})
+		require.Empty(t, problems)
+		var weights []string
+		for _, target := range table.Entries()[0].Pool.Targets {
+			weights = append(weights, fmt.Sprint(target.Weight))
+		}
+		require.Equal(t, want, strings.Join(weights, " "))
+	}
+	f("1 1 1", "", "", "")
+	f("1 9", "weight=0.1", "")
+	f("2 9 9", "weight=0.1", "", "")
+	f("1 3", "weight=0.1", "weight=0.3")
+	f("2 1", "weight=1", "weight=0.5")
+	f("1 0", "weight=1", "")
+	f("1 1 0", "weight=0.6", "weight=0.6", "")
+	f("1 10000", "weight=0.0000001", "")
+}
+
+func FuzzDecodeFabio(f *testing.F) {
+	for _, tag := range []string{
+		"arzur.net/blog strip=/blog", ":3306 proto=tcp", "*.a?/ weight=.1", "/ redirect=301,http://a$path strip=/b", "a:80/ host=dst",
+		"/ allow=ip:1.2.3.4 prepend=/x", "[::1]:8/", "/../x", "/ redirect=302,http://a/$path?$path",
+	} {
+		f.Add(tag, "")
+	}
+	f.Fuzz(func(t *testing.T, tag, value string) {
+		s := &Subject{Name: "blog", Service: "blog", Group: "blog", Origin: "service blog", Labels: map[string]string{fabioPrefix + tag: value}}
+		checkWants(t, s, decodeFabio)
+	})
+}
