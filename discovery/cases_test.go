@@ -248,7 +248,7 @@ func TestDocker_Traefik1Cases(t *testing.T) {
 		got := c.snapshotOf(t)
 		var backends, wantBackends []string
 		for _, s := range got.Services {
-			backends = append(backends, strings.Join(addresses(servers(&s)), " "))
+			backends = append(backends, strings.Join(bare(servers(&s)), " "))
 		}
 		for _, b := range want.Backends {
 			var list []string
@@ -256,7 +256,7 @@ func TestDocker_Traefik1Cases(t *testing.T) {
 				_, host, _ := strings.Cut(s.URL, "://")
 				list = append(list, host)
 			}
-			wantBackends = append(wantBackends, strings.Join(addresses(list), " "))
+			wantBackends = append(wantBackends, strings.Join(bare(list), " "))
 		}
 		slices.Sort(backends)
 		slices.Sort(wantBackends)
@@ -281,8 +281,8 @@ func TestDocker_Traefik1Filter(t *testing.T) {
 	}
 }
 
-// addresses are servers without what else is said of them, sorted.
-func addresses(list []string) []string {
+// bare are servers without what else is said of them, sorted.
+func bare(list []string) []string {
 	for i := range list {
 		list[i], _, _ = strings.Cut(list[i], " ")
 	}

@@ -315,7 +315,7 @@ func TestSwarm_TraefikCases(t *testing.T) {
 			return &Swarm{DockerConfig: config}
 		})
 		for _, service := range s.Services {
-			got = append(got, addresses(servers(&service))...)
+			got = append(got, bare(servers(&service))...)
 		}
 		slices.Sort(got)
 		return got
