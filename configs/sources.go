@@ -71,10 +71,10 @@ func (v value) entryPoints() map[string]uint16 {
 		points[m.key] = uint16(within(1, math.MaxUint16)(m.value))
 	}
 	standard := discovery.DefaultDockerConfig.Labels.EntryPoints
-	for name, other := range map[string]string{"web": "http", "websecure": "https"} {
-		port := cmp.Or(points[name], points[other], standard[name])
-		for _, n := range []string{name, other} {
-			points[n] = cmp.Or(points[n], port)
+	for _, names := range [][2]string{{"web", "http"}, {"websecure", "https"}} {
+		port := cmp.Or(points[names[0]], points[names[1]], standard[names[0]])
+		for _, name := range names {
+			points[name] = cmp.Or(points[name], port)
 		}
 	}
 	return points
