@@ -1,0 +1,92 @@
+package discovery
+
+import (
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/require"
+)
+
+func TestNextIndex(t *testing.T) {
+	f := func(last, got, want uint64) {
+		t.Helper()
+		require.Equal(t, want, nextIndex(last, got))
+	}
+	f(0, 5, 5)
+	f(5, 5, 5)
+	f(5, 6, 6)
+	f(5, 4, 0)
+	f(0, 0, 1)
+	f(5, 0, 1)
+}
+
+func TestConsul_AsksAsItWasTold(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("first\n"), 0o600))
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+	c := &Consul{Config: DefaultConsul}
+	c.Config.TokenFile, c.Config.Datacenter, c.Config.Namespace, c.Config.Partition = file, "dc1", "n", "p"
+	c.Config.Filter = `Node.Node == "node"`
+	var mu sync.Mutex
+	tokens := map[string]bool{}
+	c.Config.client = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		tokens[r.Header.Get("X-Consul-Token")] = true
+		mu.Unlock()
+		return f.RoundTrip(r)
+	})}
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		require.Equal(t, blogFirst, last())
+		for _, r := range f.requests() {
+			q, err := url.ParseQuery(r[strings.Index(r, "?")+1:])
+			require.NoError(t, err)
+			require.Equal(t, []string{"dc1", "n", "p"}, []string{q.Get("dc"), q.Get("ns"), q.Get("partition")}, r)
+			require.True(t, q.Has("stale"), r)
+			require.Equal(t, strings.HasPrefix(r, "/v1/health/"), q.Get("filter") != "", r)
+		}
+		require.NoError(t, os.WriteFile(file, []byte("second"), 0o600))
+		f.change(func() {})
+		pass(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, map[string]bool{"first": true, "second": true}, tokens)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestConsul_AsksTheLeaderWhenAServerLags(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+	c := &Consul{Config: DefaultConsul}
+	var stale, fresh atomic.Int32
+	c.Config.client = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		answer, err := f.RoundTrip(r)
+		if r.URL.Query().Has("stale") {
+			stale.Add(1)
+			if err == nil {
+				answer.Header.Set("X-Consul-Lastcontact", strconv.Itoa(int(consulLag.Milliseconds())+1))
+			}
+		} else {
+			fresh.Add(1)
+		}
+		return answer, err
+	})}
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		require.Equal(t, blogFirst, last())
+		require.Positive(t, stale.Load())
+		require.Equal(t, stale.Load(), fresh.Load(), "each answer was asked for again")
+	})
+}
