@@ -171,7 +171,7 @@ func conflict(r, first *rules.Rule) rules.Problem {
 		gets = "a redirect answers these requests"
 	}
 	return rules.Problem{
-		Origin: r.Origin, Other: first.Origin, Rule: r.Name, Fatal: true,
+		Origin: r.Origin, Other: first.Origin, Rule: r.Title(), Fatal: true,
 		Reason: gets + " already; name the same service in both, or another match in one",
 	}
 }

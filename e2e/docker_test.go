@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -173,4 +174,26 @@ func TestDocker_SampleWorksAsPrinted(t *testing.T) {
 	run("up", "--detach", "--scale", "whoami=1")
 	l.stop(0)
 	run("down")
+}
+
+// Whoever starts a container must not be able to end the load balancer.
+func TestDocker_LabelsCannotTakeThePortsOfOthers(t *testing.T) {
+	e := startEngine(t)
+	e.startLB("-docker")
+	busy, err := net.Listen("tcp", "127.0.0.1:9000")
+	require.NoError(t, err)
+	e.docker("network", "create", "web")
+	run := func(host, port string) string {
+		return e.run("--network", "web", "--label", "lb.hostname="+host, "--label", "lb.source_port="+port, "cdn")
+	}
+	run("admin.test", "8080")
+	server := run("busy.test", "9000")
+	e.answers("fine.test", run("fine.test", "80"))
+	rejected := func() string { return ask(t, "127.0.0.1:8080", "", "/api/rejected").text }
+	require.Contains(t, rejected(), "port 8080 is the admin listener's")
+	require.Contains(t, rejected(), "busy.test")
+	require.NoError(t, busy.Close())
+	e.answers("other.test", run("other.test", "80"))
+	require.Equal(t, server, ask(t, "127.0.0.1:9000", "busy.test", "/").server, "it is tried again")
+	require.NotContains(t, rejected(), "busy.test")
 }

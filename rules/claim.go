@@ -1,6 +1,10 @@
 package rules
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
 
 // Claim is which requests r asks for, and on which listener, as a text that means
 // nothing else: it is equal for two rules that Compile would join because they
@@ -11,4 +15,9 @@ func (r *Rule) Claim() string {
 		return ""
 	}
 	return fmt.Sprint(Listen{r.Address.Unmap(), r.Port, "http"}, "\x00", m.key)
+}
+
+// Title is how problems call r: its name, else what it matches.
+func (r *Rule) Title() string {
+	return cmp.Or(r.Name, strings.TrimSpace(fmt.Sprint(r.Port, " ", r.Hostname+r.Path+r.Expr)))
 }

@@ -112,8 +112,7 @@ func (c *compiler) addRule(r Rule, declared int) {
 		rewrites, redirect, err = r.compileEdits()
 	}
 	if err != nil {
-		name := cmp.Or(r.Name, strings.TrimSpace(fmt.Sprint(r.Port, " ", r.Hostname+r.Path+r.Expr)))
-		c.problems = append(c.problems, Problem{Origin: r.Origin, Rule: name, Reason: err.Error(), Fatal: true})
+		c.problems = append(c.problems, Problem{Origin: r.Origin, Rule: r.Title(), Reason: err.Error(), Fatal: true})
 		return
 	}
 	l := Listen{r.Address.Unmap(), r.Port, "http"}

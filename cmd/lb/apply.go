@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -151,4 +152,7 @@ func (s *server) logFixed(before *configs.Config) {
 	warn("log.format", a.Log.Format, b.Log.Format)
 	warn("defaults.loops", a.Defaults.Loops, b.Defaults.Loops)
 	warn("defaults.dns_interval", a.Defaults.DNSInterval, b.Defaults.DNSInterval)
+	if !reflect.DeepEqual(a.Sources, b.Sources) { // the values may be secrets
+		s.log.Warn("setting changes at the next start", zap.String("key", "sources"))
+	}
 }

@@ -16,17 +16,18 @@ import (
 // are left out: whoever starts a container must not end the load balancer.
 func (s *server) compile(v *view, config *configs.Config) (*rules.Table, []rules.Problem) {
 	var rejected []rules.Problem
-	v.Rules = slices.DeleteFunc(slices.Clone(v.Rules), func(r rules.Rule) bool {
+	in := v.Input
+	in.Rules = slices.DeleteFunc(slices.Clone(v.Rules), func(r rules.Rule) bool {
 		taken := takes(config.Admin.Address, rules.Listen{Address: r.Address, Port: r.Port}) && !isOfFile(&r, config)
 		if taken {
 			rejected = append(rejected, rules.Problem{
-				Origin: r.Origin, Rule: r.Name, Fatal: true,
+				Origin: r.Origin, Rule: r.Title(), Fatal: true,
 				Reason: fmt.Sprintf("port %d is the admin listener's, %s; choose another of the two", r.Port, config.Admin.Address),
 			})
 		}
 		return taken
 	})
-	table, problems := rules.Compile(v.Input, s.registry)
+	table, problems := rules.Compile(in, s.registry)
 	return table, append(rejected, problems...)
 }
 
@@ -53,7 +54,7 @@ func (s *server) leaveOut(v *view, config *configs.Config, err error) ([]rules.P
 		if isOfFile(&r, config) {
 			return nil, false
 		}
-		out = append(out, rules.Problem{Origin: r.Origin, Rule: r.Name, Reason: err.Error(), Fatal: true})
+		out = append(out, rules.Problem{Origin: r.Origin, Rule: r.Title(), Reason: err.Error(), Fatal: true})
 	}
 	v.Rules = rest
 	return out, len(out) > 0
