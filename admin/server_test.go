@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -142,6 +144,19 @@ func TestServer_Metrics(t *testing.T) {
 	require.Equal(t, 200, status)
 	for _, want := range []string{"\nlb_loops 2\n", "\nlb_build_info{goversion=", `version="v1.2.3"`, "\ngo_goroutines ", "\nprocess_open_fds "} {
 		require.Contains(t, body, want)
+	}
+}
+
+func TestServer_MetricsOfSourcesAreDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../docs/metrics.md")
+	require.NoError(t, err)
+	described := make(chan *prometheus.Desc, 8)
+	sourceAges{}.Describe(described)
+	close(described)
+	for d := range described {
+		_, name, _ := strings.Cut(d.String(), `fqName: "`)
+		name, _, _ = strings.Cut(name, `"`)
+		require.Contains(t, string(docs), "| `"+name+"` |")
 	}
 }
 
