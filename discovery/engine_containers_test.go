@@ -155,4 +155,3 @@ func (e *fakeEngine) turn(name string, change func(c *fakeContainer)) {
 	change(&c)
 	e.containers[name] = &c
 }
-

@@ -209,4 +209,3 @@ func (e *fakeEngine) requests() map[string]int {
 	clear(e.asked)
 	return asked
 }
-
