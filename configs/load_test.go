@@ -139,10 +139,10 @@ func TestParse_Service(t *testing.T) {
 		Instances: []rules.Instance{{Host: "a.b", Port: 83, Weight: &zero, Backup: true}},
 	})
 	f("blog:\n  balance: round-robin\n  max_connections: 10\n  queue_length: 5\n  queue_timeout: 1s\n  connect_timeout: 250ms\n"+
-		"  response_timeout: 1m30s\n  retries: 2\n  when_all_down: try", rules.Service{
+		"  response_timeout: 1m30s\n  retries: 2\n  when_all_down: try\n  hold: 3s", rules.Service{
 		Name: "blog", Instances: []rules.Instance{{Host: "blog"}}, Balance: "round-robin", MaxConnections: 10, QueueLength: 5,
 		QueueTimeout: time.Second, ConnectTimeout: 250 * time.Millisecond, ResponseTimeout: 90 * time.Second,
-		Retries: &two, WhenAllDown: rules.Try,
+		Retries: &two, WhenAllDown: rules.Try, Hold: new(3 * time.Second),
 	})
 }
 

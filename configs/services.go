@@ -24,6 +24,7 @@ func (v value) service(name string) *rules.Service {
 		"queue_timeout":    into(&s.QueueTimeout, value.duration),
 		"connect_timeout":  into(&s.ConnectTimeout, value.duration),
 		"response_timeout": into(&s.ResponseTimeout, value.duration),
+		"hold":             into(&s.Hold, pointer(value.durationOrOff)),
 		"retries":          into(&s.Retries, pointer(within(0, 100))),
 		"when_all_down": into(&s.WhenAllDown, keyword(map[string]rules.WhenAllDown{
 			"fail": rules.Fail, "try": rules.Try,

@@ -31,6 +31,7 @@ func (s *Service) check() error {
 		{"queue_timeout", int64(s.QueueTimeout)},
 		{"connect_timeout", int64(s.ConnectTimeout)},
 		{"response_timeout", int64(s.ResponseTimeout)},
+		{"hold", int64(valueOf(s.Hold, 0))},
 		{"retries", int64(valueOf(s.Retries, 0))},
 	} {
 		if limit.value < 0 {

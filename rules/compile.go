@@ -276,7 +276,7 @@ func (c *compiler) build() {
 
 func (c *compiler) buildPort(l Listen, drafts []*draft) {
 	slices.SortFunc(drafts, orderOf(drafts))
-	x := newIndex()
+	x, byMatch := newIndex(), make(map[string]*Entry, len(drafts))
 	open := x // the rules that can cover others
 	if slices.ContainsFunc(drafts, func(d *draft) bool { return !d.open() }) {
 		open = newIndex()
@@ -294,12 +294,13 @@ func (c *compiler) buildPort(l Listen, drafts []*draft) {
 			})
 		}
 		x.add(rank, e)
+		byMatch[d.key] = e
 		if open != x && d.open() {
 			open.add(rank, e)
 		}
 		c.table.entries = append(c.table.entries, e)
 	}
-	c.table.ports[l] = &PortTable{index: x}
+	c.table.ports[l] = &PortTable{index: x, byMatch: byMatch}
 }
 
 // orderOf is Rancher's order when all rules of the port want it.

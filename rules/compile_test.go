@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -139,7 +140,7 @@ func TestCompile_FillsInDefaults(t *testing.T) {
 func TestCompile_PoolHasLimitsOfItsFirstService(t *testing.T) {
 	a, b := service("a", "10.0.0.1"), service("b", "10.0.0.2")
 	a.Retries, a.QueueLength, a.QueueTimeout, a.ConnectTimeout, a.ResponseTimeout = new(0), 1, 2, 3, 4
-	a.MaxConnections, a.WhenAllDown = 7, Try
+	a.MaxConnections, a.WhenAllDown, a.Hold = 7, Try, new(5*time.Nanosecond)
 	b.MaxConnections = 8
 	table, problems := Compile(Input{
 		Rules:    []Rule{{Port: 80, Service: "a", BackendName: "both"}, {Port: 80, Service: "b"}},
@@ -150,6 +151,7 @@ func TestCompile_PoolHasLimitsOfItsFirstService(t *testing.T) {
 	require.Equal(t, "both", p.Name)
 	require.Equal(t, []int{0, 1, 2, 3, 4}, []int{*p.Retries, p.QueueLength, int(p.QueueTimeout), int(p.ConnectTimeout), int(p.ResponseTimeout)})
 	require.Equal(t, Try, p.WhenAllDown)
+	require.Equal(t, 5*time.Nanosecond, p.Hold)
 	require.Equal(t, int32(7), p.Targets[0].MaxConnections)
 	require.Equal(t, int32(8), p.Targets[1].MaxConnections)
 }

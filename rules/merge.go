@@ -16,7 +16,7 @@ const mostWeight = 256
 
 func weightOf(w *int) int { return valueOf(w, 1) }
 
-func valueOf(p *int, standard int) int {
+func valueOf[T any](p *T, standard T) T {
 	if p == nil {
 		return standard
 	}

@@ -22,6 +22,7 @@ type Pool struct {
 	ResponseTimeout time.Duration
 	Retries         *int
 	WhenAllDown     WhenAllDown
+	Hold            time.Duration // how long an Exchange that no Target can take waits for one that can
 
 	newPicker newPicker
 	turn      atomic.Pointer[turn]
@@ -48,6 +49,7 @@ func newPool(id int, name string, s *Service) *Pool {
 		ResponseTimeout: s.ResponseTimeout,
 		Retries:         s.Retries,
 		WhenAllDown:     s.WhenAllDown,
+		Hold:            valueOf(s.Hold, 0),
 		newPicker:       pickers[cmp.Or(s.Balance, DefaultBalance)],
 	}
 }

@@ -156,6 +156,9 @@ type Service struct {
 	ResponseTimeout time.Duration // to the response head; 0: the default
 	Retries         *int          // further attempts after the first; nil: the default
 	WhenAllDown     WhenAllDown
+	// Hold is how long a request that no instance can take waits for one that can,
+	// 0 not at all; nil: as long as the Source thinks right.
+	Hold *time.Duration
 }
 
 // DefaultBalance is the policy of a Service that names none.

@@ -25,7 +25,7 @@ type Table struct {
 type Listen struct {
 	Address  netip.Addr // the zero Addr means all, IPv4 and IPv6
 	Port     uint16
-	Protocol string // "http"
+	Protocol string // one of Protocols
 }
 
 // String is the socket as people write it: "*:80", "127.0.0.1:80", "[::1]:80".
@@ -61,7 +61,21 @@ type BackendUse struct {
 
 // PortTable is the part of a Table that one listener needs.
 type PortTable struct {
-	index *index
+	index   *index
+	byMatch map[string]*Entry
+}
+
+// Successor is the Entry with the match of e, an Entry of an earlier Table, that
+// changes requests and responses as e does; nil if there is none.
+func (t *PortTable) Successor(e *Entry) *Entry {
+	if t == nil {
+		return nil
+	}
+	next := t.byMatch[e.match.key]
+	if next == nil || differs(next.Rule, e.Rule) != "" {
+		return nil
+	}
+	return next
 }
 
 // Ports lists the sockets to listen on, sorted by port, then address.

@@ -32,6 +32,7 @@ var ownServiceKeys = map[string]func(*ownService, labelValue){
 	"queue_timeout":    func(s *ownService, v labelValue) { into(&s.QueueTimeout, span(0), v) },
 	"connect_timeout":  func(s *ownService, v labelValue) { into(&s.ConnectTimeout, span(0), v) },
 	"response_timeout": func(s *ownService, v labelValue) { into(&s.ResponseTimeout, span(0), v) },
+	"hold":             func(s *ownService, v labelValue) { into(&s.Hold, pointer(spanFrom(0, 0)), v) },
 	"retries":          func(s *ownService, v labelValue) { into(&s.Retries, pointer(within(0, 100)), v) },
 	"when_all_down": func(s *ownService, v labelValue) {
 		into(&s.WhenAllDown, keyword(map[string]rules.WhenAllDown{"fail": rules.Fail, "try": rules.Try}), v)

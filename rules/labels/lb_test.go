@@ -84,7 +84,7 @@ func TestOwn_EveryKeyOfARule(t *testing.T) {
 func TestOwn_EveryKeyOfAService(t *testing.T) {
 	w := decoded(
 		"lb.path=/", "lb.service=pool", "lb.weight=3", "lb.balance=round-robin", "lb.max_connections=10", "lb.queue_length=5",
-		"lb.queue_timeout=1s", "lb.connect_timeout=2s", "lb.response_timeout=3s", "lb.retries=0", "lb.when_all_down=try",
+		"lb.queue_timeout=1s", "lb.connect_timeout=2s", "lb.response_timeout=3s", "lb.retries=0", "lb.when_all_down=try", "lb.hold=0",
 		"lb.health_check.port=81", "lb.health_check.request_line=GET /up HTTP/1.0", "lb.health_check.interval=500",
 		"lb.health_check.response_timeout=1s", "lb.health_check.healthy_threshold=1", "lb.health_check.unhealthy_threshold=4",
 		"lb.health_check.initialization_timeout=6000", "lb.health_check.reinitializing_timeout=7000", "lb.health_check.strategy=none",
@@ -95,7 +95,7 @@ func TestOwn_EveryKeyOfAService(t *testing.T) {
 	require.Equal(t, []Group{{
 		Service: rules.Service{
 			Name: "pool", Origin: "container blog-1", Balance: "round-robin", MaxConnections: 10, QueueLength: 5,
-			QueueTimeout: time.Second, ConnectTimeout: 2 * time.Second, ResponseTimeout: 3 * time.Second, Retries: &zero, WhenAllDown: rules.Try,
+			QueueTimeout: time.Second, ConnectTimeout: 2 * time.Second, ResponseTimeout: 3 * time.Second, Retries: &zero, WhenAllDown: rules.Try, Hold: new(time.Duration),
 			Check: &health.Check{
 				Port: 81, RequestLine: "GET /up HTTP/1.0", Interval: 500 * time.Millisecond, ResponseTimeout: time.Second,
 				HealthyThreshold: 1, UnhealthyThreshold: 4, Initializing: 6 * time.Second, Reinitializing: 7 * time.Second,
@@ -153,6 +153,7 @@ func TestOwn_Problems(t *testing.T) {
 	f(1, `lb.target_port: want a number from 1 to 65535, got "web"`, "lb.path=/", "lb.target_port=web")
 	f(1, `lb.retries: want a number from 0 to 100, got "-1"`, "lb.path=/", "lb.retries=-1")
 	f(1, `lb.balance: want one of round-robin, got "round-robbin"; did you mean "round-robin"?`, "lb.path=/", "lb.balance=round-robbin")
+	f(1, `lb.hold: want 0 or more, got "-1s"`, "lb.path=/", "lb.hold=-1s")
 	f(1, `lb.queue_timeout: "5" has no unit; want 5s, 5ms, ...`, "lb.path=/", "lb.queue_timeout=5")
 	f(1, `lb.strip_prefix: "api" has no leading slash; want "/api"`, "lb.path=/", "lb.strip_prefix=api")
 	f(1, `lb.request_headers.set.Te: Te belongs to the connection or says where the message ends; it cannot be edited`, "lb.path=/", "lb.request_headers.set.Te=x")

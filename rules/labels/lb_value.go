@@ -124,7 +124,10 @@ const longest = 365 * 24 * time.Hour
 
 // span is a reader of durations above 0. Bare is the unit of a number without
 // one, 0 if a unit is needed.
-func span(bare time.Duration) reader[time.Duration] {
+func span(bare time.Duration) reader[time.Duration] { return spanFrom(1, bare) }
+
+// spanFrom is span for durations of at least least.
+func spanFrom(least, bare time.Duration) reader[time.Duration] {
 	return func(v labelValue) (time.Duration, bool) {
 		d, err := time.ParseDuration(v.text)
 		if n, numErr := strconv.ParseInt(v.text, 10, 64); numErr == nil && n != 0 {
@@ -138,8 +141,10 @@ func span(bare time.Duration) reader[time.Duration] {
 		switch {
 		case err != nil:
 			v.warn(`want a duration such as "2s", got %s`, v.quoted())
-		case d <= 0 || d > longest:
+		case d < least && least > 0, d > longest:
 			v.warn("want more than 0 and at most a year, got %s", v.quoted())
+		case d < least:
+			v.warn("want 0 or more, got %s", v.quoted())
 		default:
 			return d, true
 		}
