@@ -18,7 +18,9 @@ type member struct {
 	labels.Subject
 	created time.Time
 	idle    bool // it does not run: it counts only if its labels want that, and has no server
-	away    bool // it runs, but is to get no requests now; its rules answer 503
+	away    bool // it is to get no requests now; its rules answer 503
+	leaving bool // it goes, or has just gone, and another may take its place
+	gone    bool // it has gone: its labels count only while nobody else is in its services
 	// place finds the servers of one of the groups that its labels name.
 	place func(w *labels.Wants, g *labels.Group) placement
 }
@@ -35,7 +37,7 @@ type placement struct {
 // services the one that serves counts, else the older.
 func announce(members []member, o *labels.Options) Snapshot {
 	slices.SortFunc(members, func(a, b member) int {
-		return cmp.Or(compareBools(a.idle || a.away, b.idle || b.away), a.created.Compare(b.created), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(compareBools(a.gone, b.gone), compareBools(a.idle || a.away, b.idle || b.away), a.created.Compare(b.created), cmp.Compare(a.Name, b.Name))
 	})
 	subjects := make([]*labels.Subject, len(members))
 	for i := range members {
@@ -43,11 +45,21 @@ func announce(members []member, o *labels.Options) Snapshot {
 	}
 	options := *o
 	options.Shared = labels.Share(subjects, o)
-	a := announcement{claims: make(map[string]*claim)}
+	a := announcement{claims: make(map[string]*claim), leaving: make(map[string]bool), lives: make(map[string]bool)}
 	for i := range members {
 		a.add(&members[i], labels.Decode(subjects[i], &options))
 	}
 	a.Services = a.services.list
+	for i := range a.Services {
+		s := &a.Services[i]
+		switch {
+		case s.Hold != nil: // a label says
+		case a.leaving[s.Name]:
+			s.Hold = new(holdForNext)
+		default:
+			s.Hold = new(holdForNews)
+		}
+	}
 	return a.Snapshot
 }
 
@@ -56,7 +68,20 @@ type announcement struct {
 	Snapshot
 	services serviceSet
 	claims   map[string]*claim
+	leaving  map[string]bool // services of which a member leaves
+	lives    map[string]bool // services with a member that has not gone
 }
+
+const (
+	// holdForNews is how long requests that nobody can take wait: a server that is
+	// told to stop may be quicker than the news of it.
+	holdForNews = 250 * time.Millisecond
+	// holdForNext is how long they wait at most while a member leaves: some ways of
+	// updating stop all of them, with 10 s of grace, before they start the next.
+	holdForNext = 20 * time.Second
+	// leavingFor is how long one that has gone may have a successor.
+	leavingFor = 5 * time.Second
+)
 
 // claim is the rules of the first member that asked for certain requests.
 type claim struct {
@@ -66,6 +91,9 @@ type claim struct {
 
 func (a *announcement) add(m *member, w labels.Wants) {
 	if m.idle && !w.AllowNonRunning {
+		return
+	}
+	if m.gone && a.replaced(&w) {
 		return
 	}
 	a.Warnings = append(a.Warnings, w.Problems...)
@@ -87,6 +115,18 @@ func (a *announcement) add(m *member, w labels.Wants) {
 	}
 }
 
+// replaced says whether all services of one that has gone have somebody else.
+// They have to know of it all the same: those may go next.
+func (a *announcement) replaced(w *labels.Wants) bool {
+	all := true
+	for i := range w.Groups {
+		name := w.Groups[i].Service.Name
+		a.leaving[name] = true
+		all = all && a.lives[name]
+	}
+	return all
+}
+
 // join makes m a server of g. It is false when it can be none.
 func (a *announcement) join(m *member, w *labels.Wants, g *labels.Group) bool {
 	s := g.Service
@@ -106,6 +146,8 @@ func (a *announcement) join(m *member, w *labels.Wants, g *labels.Group) bool {
 			s.Instances[i].Weight = g.Weight
 		}
 	}
+	a.leaving[s.Name] = a.leaving[s.Name] || m.leaving
+	a.lives[s.Name] = a.lives[s.Name] || !m.gone
 	if p := a.services.add(&s); p != nil {
 		a.Warnings = append(a.Warnings, *p)
 	}

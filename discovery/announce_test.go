@@ -50,6 +50,27 @@ func TestAnnounce(t *testing.T) {
 			"traefik.http.services.two.loadbalancer.server.port", "80"))
 }
 
+// One that has gone keeps its requests from other rules until it has a successor,
+// whose labels alone count.
+func TestAnnounce_OneThatHasGone(t *testing.T) {
+	f := func(want string, wantHold time.Duration, members ...member) {
+		t.Helper()
+		s := announce(members, &labels.DefaultOptions)
+		require.Equal(t, want, tell(s))
+		require.Equal(t, wantHold, *s.Services[0].Hold)
+	}
+	gone := func(m member) member {
+		m.away, m.leaving, m.gone = true, true, true
+		return m
+	}
+	old := gone(memberOf("old", 1, "lb.hostname", "x", "lb.service", "web"))
+	f("web: \n80 x -> web", holdForNext, old)
+	f("web: new.internal:80\n80 y -> web", holdForNext, old, memberOf("new", 2, "lb.hostname", "y", "lb.service", "web"))
+	f("web: new.internal:80\n80 x -> web", holdForNext, old, memberOf("new", 2, "lb.hostname", "x", "lb.service", "web"))
+	f("web: \n80 x -> web\n80 y -> web", holdForNext, old, gone(memberOf("other", 2, "lb.hostname", "y", "lb.service", "web")))
+	f("api: api.internal:80\nweb: \n80 y -> api\n80 x -> web", holdForNews, old, memberOf("api", 2, "lb.hostname", "y"))
+}
+
 // What a thousand containers ask for is put together at every event.
 func BenchmarkAnnounce(b *testing.B) {
 	var members []member

@@ -9,6 +9,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -63,7 +65,7 @@ func reach(t *testing.T, c DockerConfig) error {
 func serveEngine(t *testing.T, l net.Listener) {
 	t.Helper()
 	e := &fakeEngine{t: t, containers: make(map[string]*fakeContainer), streams: make(map[chan object]bool), asked: make(map[string]int)}
-	server := &http.Server{Handler: e}
+	server := &http.Server{Handler: e, ErrorLog: log.New(io.Discard, "", 0)} // clients fail on purpose
 	done := make(chan struct{})
 	go func() { // ends with Close
 		defer close(done)

@@ -82,6 +82,7 @@ func (w *dockerWatch) follow(ctx context.Context, stream *eventStream, news *cha
 			for _, id := range w.stops.due() {
 				w.stale[id] = true
 			}
+		case <-w.nextForgotten():
 		case <-quiet:
 		}
 		if err := w.inspect(ctx); err != nil {

@@ -137,7 +137,37 @@ func TestDocker_RuleStaysWhileNobodyServes(t *testing.T) {
 		pass(time.Second)
 		require.Equal(t, "blog: \n80 arzur.net -> blog", latest())
 		e.event("container", "die", idOf("blog"))
+		require.Equal(t, "blog: \n80 arzur.net -> blog", latest(), "another may take its place")
+		pass(leavingFor - time.Second)
+		require.Equal(t, "blog: \n80 arzur.net -> blog", latest())
+		pass(2 * time.Second)
 		require.Empty(t, latest(), "one that does not run has no rule")
+	})
+}
+
+// Some ways of updating stop all containers of a service before they start the
+// next. Requests are to wait for those.
+func TestDocker_RequestsWaitForTheNext(t *testing.T) {
+	watchedSnapshots(t, func(e *fakeEngine) Source { twoBlogs(e); return openDocker(e) }, func(e *fakeEngine, latest func() Snapshot) {
+		hold := func() time.Duration { return *latest().Services[0].Hold }
+		pass(time.Second)
+		require.Equal(t, holdForNews, hold())
+		e.event("container", "kill", idOf("blog-1"), "signal", "15")
+		e.event("container", "kill", idOf("blog-2"), "signal", "15")
+		require.Empty(t, latest().Services[0].Instances)
+		require.Equal(t, holdForNext, hold())
+		e.event("container", "die", idOf("blog-1"))
+		e.event("container", "destroy", idOf("blog-1"))
+		e.event("container", "destroy", idOf("blog-2"))
+		require.Len(t, latest().Rules, 1)
+		require.Equal(t, holdForNext, hold())
+
+		e.set("blog-3", blog("10.0.0.3"))
+		e.event("container", "start", idOf("blog-3"))
+		pass(time.Second)
+		require.Equal(t, "blog: 10.0.0.3:80\n80 arzur.net -> blog", tell(latest()))
+		pass(leavingFor)
+		require.Equal(t, holdForNews, hold())
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	api "github.com/moby/moby/api/types/container"
@@ -21,15 +22,16 @@ import (
 type dockerWatch struct {
 	surroundings
 	cli   *client.Client
-	stops stops                  // containers that were told to stop
-	stale map[string]bool        // containers to be inspected
-	asked map[string]unix.Signal // signals that may be a container's own word to stop
+	stops stops                     // containers that were told to stop
+	gone  map[string]*goneContainer // containers that have just stopped
+	stale map[string]bool           // containers to be inspected
+	asked map[string]unix.Signal    // signals that may be a container's own word to stop
 }
 
 func newDockerWatch(c *DockerConfig, cli *client.Client) *dockerWatch {
 	return &dockerWatch{
 		surroundings: surroundings{DockerConfig: c, remote: remoteHost(cli)},
-		cli:          cli, stops: make(stops), stale: make(map[string]bool), asked: make(map[string]unix.Signal),
+		cli:          cli, stops: make(stops), gone: make(map[string]*goneContainer), stale: make(map[string]bool), asked: make(map[string]unix.Signal),
 	}
 }
 
@@ -89,8 +91,7 @@ func (w *dockerWatch) inspectOne(ctx context.Context, id string) error {
 	defer cancel()
 	answer, err := w.cli.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if errdefs.IsNotFound(err) {
-		delete(w.containers, id)
-		delete(w.stops, id)
+		w.forget(id)
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("docker: inspect container %q: %w", id, err)
@@ -99,7 +100,9 @@ func (w *dockerWatch) inspectOne(ctx context.Context, id string) error {
 	if c.id != id {
 		return errors.New("docker: inspect container " + id + ": the answer is about another")
 	}
-	w.containers[id] = c
+	if w.containers[id] = c; c.state == api.StateRunning {
+		delete(w.gone, id)
+	}
 	if w.own != nil && w.own.id == id {
 		w.own = c
 	}
@@ -145,8 +148,7 @@ func (w *dockerWatch) apply(list []events.Message) (leaves bool) {
 		case events.ActionPause:
 			leaves = w.turn(id, api.StatePaused) || leaves
 		case events.ActionDestroy:
-			delete(w.containers, id)
-			delete(w.stops, id)
+			w.forget(id)
 			delete(w.stale, id)
 			leaves = true
 		case events.ActionStart:
@@ -188,6 +190,9 @@ func (w *dockerWatch) turn(id string, state api.ContainerState) bool {
 	if c == nil {
 		return false
 	}
+	if state == api.StateExited {
+		w.bury(c)
+	}
 	turned := *c
 	turned.state = state
 	w.containers[id] = &turned
@@ -197,11 +202,53 @@ func (w *dockerWatch) turn(id string, state api.ContainerState) bool {
 	return true
 }
 
+// goneContainer is one that does not run any more, as it was when it ran.
+type goneContainer struct {
+	*container
+	until time.Time
+}
+
+// bury remembers a container that has stopped: its rules stay a while, so that
+// the requests of those who replace it are not answered by other rules meanwhile.
+func (w *dockerWatch) bury(c *container) {
+	if m, counts := w.member(c); counts && !m.idle {
+		w.gone[c.id] = &goneContainer{c, time.Now().Add(leavingFor)}
+	}
+}
+
+// forget drops a container that is no more.
+func (w *dockerWatch) forget(id string) {
+	if c := w.containers[id]; c != nil && w.gone[id] == nil {
+		w.bury(c)
+	}
+	delete(w.containers, id)
+	delete(w.stops, id)
+}
+
+// nextForgotten is when the first of those that have gone has no successor.
+func (w *dockerWatch) nextForgotten() <-chan time.Time {
+	var first time.Time
+	for _, g := range w.gone {
+		if first.IsZero() || g.until.Before(first) {
+			first = g.until
+		}
+	}
+	return at(first)
+}
+
 // snapshot is what all containers ask for.
 func (w *dockerWatch) snapshot() Snapshot {
+	now := time.Now()
+	maps.DeleteFunc(w.gone, func(_ string, g *goneContainer) bool { return !g.until.After(now) })
 	var members []member
 	for _, c := range w.containers {
-		if m, counts := w.member(c); counts {
+		if m, counts := w.member(c); counts && w.gone[c.id] == nil {
+			members = append(members, m)
+		}
+	}
+	for _, g := range w.gone {
+		if m, counts := w.member(g.container); counts {
+			m.away, m.leaving, m.gone = true, true, true
 			members = append(members, m)
 		}
 	}
@@ -219,8 +266,8 @@ func (w *dockerWatch) member(c *container) (m member, counts bool) {
 	case c == w.own && !isLabelled(&m.Subject):
 		return m, false
 	case c.state == api.StateRunning:
-		_, stops := w.stops[c.id]
-		m.away = stops || c.health == api.Unhealthy
+		m.leaving = w.stops[c.id] != nil
+		m.away = m.leaving || c.health == api.Unhealthy
 		return m, c.health != api.Starting
 	case c.state == api.StatePaused:
 		m.away = true

@@ -45,10 +45,15 @@ func (s stops) next() <-chan time.Time {
 			first = t.until
 		}
 	}
-	if first.IsZero() {
+	return at(first)
+}
+
+// at is when a time comes; the zero time never does.
+func at(t time.Time) <-chan time.Time {
+	if t.IsZero() {
 		return nil
 	}
-	return time.After(time.Until(first))
+	return time.After(time.Until(t))
 }
 
 // due are those whose time is over.

@@ -190,6 +190,36 @@ func TestSwarm_LocalTasksLeaveWhenTheyAreToldToStop(t *testing.T) {
 	f("kill", "1", bothTasks)
 }
 
+func TestSwarm_RequestsWaitForTheNext(t *testing.T) {
+	watchedSnapshots(t, func(e *fakeEngine) Source { shopSwarm(e); return openSwarm(e) }, func(e *fakeEngine, latest func() Snapshot) {
+		pass(time.Second)
+		require.Equal(t, holdForNews, *latest().Services[0].Hold)
+		e.setTasks()
+		pass(time.Second)
+		require.Empty(t, latest().Services[0].Instances)
+		require.Equal(t, holdForNext, *latest().Services[0].Hold)
+		pass(5 * time.Second) // the default of --restart-delay
+		require.Equal(t, holdForNext, *latest().Services[0].Hold)
+		pass(leavingFor)
+		require.Equal(t, holdForNews, *latest().Services[0].Hold)
+	})
+}
+
+func TestSwarm_NobodyWaitsForAServiceScaledToNothing(t *testing.T) {
+	set := func(e *fakeEngine) Source {
+		shopSwarm(e)
+		e.services[0]["Spec"].(object)["Mode"] = object{"Replicated": object{"Replicas": 0}}
+		return openSwarm(e)
+	}
+	watchedSnapshots(t, set, func(e *fakeEngine, latest func() Snapshot) {
+		pass(time.Second)
+		e.setTasks()
+		pass(2 * time.Second)
+		require.Empty(t, latest().Services[0].Instances)
+		require.Equal(t, holdForNews, *latest().Services[0].Hold)
+	})
+}
+
 func TestSwarm_StopGracePeriodCounts(t *testing.T) {
 	swarming(t, func(e *fakeEngine) {
 		shopSwarm(e)

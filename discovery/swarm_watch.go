@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -28,13 +29,14 @@ type swarmWatch struct {
 	own      map[string]bool            // IDs of the networks that lb is in
 	stops    stops                      // tasks whose container was told to stop
 
-	whole time.Time // when all is to be read again; the zero time: at once
-	busy  time.Time // until when tasks are expected to come and go
-	left  bool      // a task has left since someLeft
+	whole time.Time            // when all is to be read again; the zero time: at once
+	busy  time.Time            // until when tasks are expected to come and go
+	left  bool                 // a task has left since someLeft
+	went  map[string]time.Time // when a task of a service has left last
 }
 
 func newSwarmWatch(c *DockerConfig, cli *client.Client) *swarmWatch {
-	return &swarmWatch{DockerConfig: c, cli: cli, remote: remoteHost(cli), stops: make(stops)}
+	return &swarmWatch{DockerConfig: c, cli: cli, remote: remoteHost(cli), stops: make(stops), went: make(map[string]time.Time)}
 }
 
 // readAll reads all that there is.
@@ -57,6 +59,7 @@ func (w *swarmWatch) readAll(ctx context.Context) error {
 		return err
 	}
 	w.services = services.Items
+	maps.DeleteFunc(w.went, func(service string, _ time.Time) bool { return w.service(service) == nil })
 	w.networks = make(map[string]network.Summary, len(networks.Items))
 	for _, n := range networks.Items {
 		w.networks[n.ID] = n
@@ -127,9 +130,11 @@ func (w *swarmWatch) noteLeft(before map[string][]*swarm.Task) {
 			is[t.ID] = true
 		}
 	}
-	for _, tasks := range before {
+	for service, tasks := range before {
 		for _, t := range tasks {
-			w.left = w.left || !is[t.ID]
+			if !is[t.ID] {
+				w.left, w.went[service] = true, time.Now()
+			}
 			delete(is, t.ID)
 		}
 	}
@@ -172,7 +177,9 @@ func (w *swarmWatch) apply(list []events.Message) (leaves bool) {
 		switch {
 		case e.Action == events.ActionDie, e.Action == events.ActionKill && endsProcess(signalOf(e)):
 			w.stops.add(task)
-			w.stops.extend(task, w.graceOf(e.Actor.Attributes["com.docker.swarm.service.id"]))
+			service := e.Actor.Attributes["com.docker.swarm.service.id"]
+			w.stops.extend(task, w.graceOf(service))
+			w.went[service] = time.Now()
 			leaves = true
 		}
 	}
@@ -181,12 +188,20 @@ func (w *swarmWatch) apply(list []events.Message) (leaves bool) {
 
 // graceOf is what the tasks of a service get to stop, 0 if nothing is said.
 func (w *swarmWatch) graceOf(service string) time.Duration {
-	for i := range w.services {
-		if spec := w.services[i].Spec.TaskTemplate.ContainerSpec; w.services[i].ID == service && spec != nil && spec.StopGracePeriod != nil {
-			return *spec.StopGracePeriod
-		}
+	if s := w.service(service); s != nil && s.Spec.TaskTemplate.ContainerSpec != nil && s.Spec.TaskTemplate.ContainerSpec.StopGracePeriod != nil {
+		return *s.Spec.TaskTemplate.ContainerSpec.StopGracePeriod
 	}
 	return 0
+}
+
+// service is the one with that ID, nil if there is none.
+func (w *swarmWatch) service(id string) *swarm.Service {
+	for i := range w.services {
+		if w.services[i].ID == id {
+			return &w.services[i]
+		}
+	}
+	return nil
 }
 
 // snapshot is what all services ask for.
@@ -211,6 +226,21 @@ func (w *swarmWatch) member(s *swarm.Service) member {
 	}
 	return member{
 		Subject: subject, created: s.CreatedAt, away: len(w.tasks[s.ID]) == 0,
-		place: func(wants *labels.Wants, g *labels.Group) placement { return w.place(s, wants, g) },
+		leaving: time.Since(w.went[s.ID]) < leavingFor+restartDelay(s) && wantsTasks(s),
+		place:   func(wants *labels.Wants, g *labels.Group) placement { return w.place(s, wants, g) },
 	}
+}
+
+// restartDelay is how long a Swarm waits before it replaces a task that has died.
+func restartDelay(s *swarm.Service) time.Duration {
+	if p := s.Spec.TaskTemplate.RestartPolicy; p != nil && p.Delay != nil {
+		return min(*p.Delay, holdForNext)
+	}
+	return 5 * time.Second // the Engine's default
+}
+
+// wantsTasks says whether one that leaves can have a successor.
+func wantsTasks(s *swarm.Service) bool {
+	r := s.Spec.Mode.Replicated
+	return r == nil || r.Replicas == nil || *r.Replicas > 0
 }
