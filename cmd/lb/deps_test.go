@@ -26,12 +26,13 @@ var rooms = map[string]struct {
 	"rules/labels": {[]string{"health", "rules"}, "labels become rules wherever they come from"},
 	"rules":        {[]string{"health"}, "what the same input compiles to must not depend on where it comes from or what runs"},
 	"discovery":    {[]string{"health", "rules", "rules/labels"}, "discovery and proxy never meet: a Table is all that passes between them"},
-	"configs":      {[]string{"health", "rules", "discovery"}, "what an operator writes is decoded into the parts' own types"},
+	"certs":        {[]string{"rules"}, "a certificate is found by a name, whoever asks and over whatever connection"},
+	"configs":      {[]string{"health", "rules", "discovery", "certs"}, "what an operator writes is decoded into the parts' own types"},
 	"proxy":        {[]string{"health", "rules", "proxy/http1", "proxy/loop"}, "the hot path never calls back into discovery or configs"},
 	"proxy/http1":  {nil, "a codec that knows no socket can be fuzzed, and held against others"},
 	"proxy/loop":   {nil, "a loop that knows no HTTP can carry HTTP/2 and tunnels too"},
-	"admin":        {[]string{"health", "rules", "proxy"}, "it shows what is, and steers nothing"},
-	"cmd/lb":       {[]string{"health", "rules", "discovery", "configs", "proxy", "proxy/http1", "proxy/loop", "admin"}, "the wiring is the only place that knows everyone"},
+	"admin":        {[]string{"health", "rules", "proxy", "certs"}, "it shows what is, and steers nothing"},
+	"cmd/lb":       {[]string{"health", "rules", "discovery", "configs", "proxy", "proxy/http1", "proxy/loop", "admin", "certs"}, "the wiring is the only place that knows everyone"},
 }
 
 // outside are rooms that may use nothing from outside the standard library, but

@@ -1,0 +1,189 @@
+// Package certs knows the certificates of the program: it loads and watches
+// files of them, finds the one for a handshake, staples OCSP responses, says
+// what TLS clients get, and warns before certificates expire.
+package certs
+
+import (
+	"cmp"
+	"crypto/tls"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Store has all Certificates and finds the one for a server name. Its methods
+// may be called from any goroutine. The zero value is an empty Store.
+type Store struct {
+	current atomic.Pointer[index]
+
+	mu       sync.Mutex // guards what follows, and who may set current
+	files    []*Certificate
+	standard *Certificate
+	acme     map[string]*order
+}
+
+// order is a name's certificate from ACME and what became of getting the next one.
+type order struct {
+	certificate *Certificate // nil: none yet
+	err         error        // of the last try; nil: it went well
+}
+
+// index is an immutable view of a Store for handshakes.
+type index struct {
+	exact    map[string][]*Certificate // best first
+	wildcard map[string][]*Certificate // by what follows the "*."
+	standard *Certificate
+}
+
+// SetFiles replaces the Certificates from files. standard, if not nil, is for
+// clients that ask for a name that no Certificate has, or for none. One that has
+// the leaf of one in use takes over its OCSP response.
+func (s *Store) SetFiles(list []*Certificate, standard *Certificate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files, s.standard = list, standard
+	s.rebuild()
+}
+
+// SetACME puts the certificate of a name into use, in the place of the one it
+// had. nil takes the name out, with its error.
+func (s *Store) SetACME(name string, c *tls.Certificate) error {
+	var n *Certificate
+	if c != nil {
+		var err error
+		if n, err = New(c, FromACME, name); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.acme == nil {
+		s.acme = map[string]*order{}
+	}
+	if n == nil {
+		delete(s.acme, name)
+	} else {
+		s.acme[name] = &order{certificate: n}
+	}
+	s.rebuild()
+	return nil
+}
+
+// SetACMEError notes for Infos that the certificate of a name could not be had.
+// One that is in use stays.
+func (s *Store) SetACMEError(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.acme == nil {
+		s.acme = map[string]*order{}
+	}
+	o := s.acme[name]
+	if o == nil {
+		o = &order{}
+		s.acme[name] = o
+	}
+	o.err = err
+}
+
+// rebuild makes the index anew. The caller has mu.
+func (s *Store) rebuild() {
+	all := slices.Clone(s.files)
+	for _, name := range slices.Sorted(maps.Keys(s.acme)) {
+		if c := s.acme[name].certificate; c != nil {
+			all = append(all, c)
+		}
+	}
+	x := &index{exact: map[string][]*Certificate{}, wildcard: map[string][]*Certificate{}, standard: s.standard}
+	for _, c := range all {
+		for _, name := range c.Names {
+			to := x.exact
+			if rest, ok := strings.CutPrefix(name, "*."); ok {
+				to, name = x.wildcard, rest
+			}
+			to[name] = append(to[name], c)
+		}
+	}
+	now := time.Now()
+	for _, m := range []map[string][]*Certificate{x.exact, x.wildcard} {
+		for _, list := range m {
+			slices.SortStableFunc(list, func(a, b *Certificate) int { return a.order(b, now) })
+		}
+	}
+	s.current.Store(x)
+}
+
+// order compares Certificates of the same name: one that is still valid comes
+// first, then one that an operator chose, then ECDSA, which costs a handshake a
+// tenth of RSA, then the one that lasts longer.
+func (c *Certificate) order(o *Certificate, now time.Time) int {
+	first := func(a, b bool) int {
+		switch {
+		case a == b:
+			return 0
+		case a:
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(
+		first(now.Before(c.leaf.NotAfter), now.Before(o.leaf.NotAfter)),
+		first(c.Source == FromFile, o.Source == FromFile),
+		first(!isRSA(c.leaf), !isRSA(o.leaf)),
+		o.leaf.NotAfter.Compare(c.leaf.NotAfter),
+	)
+}
+
+// GetCertificate finds the certificate for a handshake: one that has the name
+// itself, then one with a wildcard for it, then the default one; and among
+// those the best that the client can do. Without one it returns nil, which
+// crypto/tls answers with the alert unrecognized_name, as long as the
+// tls.Config has no Certificates of its own. It takes no lock and parses nothing.
+func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	list := s.current.Load().find(hello.ServerName)
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if len(list) > 1 {
+		for _, c := range list {
+			if served := c.served.Load(); hello.SupportsCertificate(served) == nil {
+				return served, nil
+			}
+		}
+	}
+	return list[0].served.Load(), nil
+}
+
+// Covers says whether a handshake that asks for the name gets a certificate
+// that is for it, rather than the default one or none. Names with a wildcard
+// are covered by the same name.
+func (s *Store) Covers(name string) bool {
+	return len(s.current.Load().named(strings.ToLower(name))) > 0
+}
+
+// find lists the Certificates for a name, best first.
+func (x *index) find(name string) []*Certificate {
+	if x == nil {
+		return nil
+	}
+	if list := x.named(strings.ToLower(name)); len(list) > 0 {
+		return list
+	}
+	if x.standard != nil {
+		return []*Certificate{x.standard}
+	}
+	return nil
+}
+
+func (x *index) named(name string) []*Certificate {
+	if x == nil {
+		return nil
+	}
+	if list := x.exact[name]; len(list) > 0 {
+		return list
+	}
+	_, rest, _ := strings.Cut(name, ".")
+	return x.wildcard[rest]
+}
