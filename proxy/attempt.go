@@ -121,12 +121,12 @@ func (x *Exchange) send() {
 // sendBuffered writes buf as far as the connection takes it. False: it is full
 // or does not stand yet, or the Attempt has failed.
 func (x *Exchange) sendBuffered() bool {
-	k, u := x.core, x.up
+	u := x.up
 	if x.stage < stageSend || u.unsent != "" {
 		return false
 	}
 	for x.sent < len(x.buf) {
-		n, err := k.sys.Write(u.FD(), x.buf[x.sent:])
+		n, err := u.write(x.buf[x.sent:])
 		if err == loop.ErrAgain {
 			x.deadline(int64(x.state.opts.WriteTimeout))
 			return false

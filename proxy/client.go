@@ -22,23 +22,14 @@ const (
 // client is one HTTP/1.1 connection from a client: the carrier of one stream at
 // a time. What the Exchange may ask of it is in stream.go.
 type client struct {
-	loop.Conn
-	core *core
+	wire
 	lst  *listener
 	peer netip.AddrPort
 	x    *Exchange
-	in   []byte // read ahead of what was handled, pooled
-	out  pending
 
-	slot       int32
-	headSeen   int32 // bytes of in that were parsed in vain
-	served     uint32
-	phase      phase
-	canRead    bool // the socket may hold more
-	peerClosed bool // the peer has sent its FIN
-	closed     bool
-	last       bool // close after the answer under way
-	linger     bool // and read on for a while before closing, so that the answer is not lost to a RST
+	phase  phase
+	last   bool // close after the answer under way
+	linger bool // and read on for a while before closing, so that the answer is not lost to a RST
 }
 
 // Ready implements loop.Handler.
@@ -71,7 +62,7 @@ func (c *client) shut() bool {
 // writable continues what waited for room. False: the connection is closed.
 func (c *client) writable() bool {
 	if !c.out.empty() {
-		switch err := c.out.flush(c.core.loop, c.FD()); err {
+		switch err := c.flush(); err {
 		case nil:
 			if c.x != nil {
 				c.x.progress() // it is the others' turn again, and time
@@ -118,23 +109,18 @@ func (c *client) Expired() {
 	}
 }
 
-// read fills p once. False: nothing to use, and what had to be done is done.
-func (c *client) read(p []byte) (int, bool) {
-	n, err := c.core.sys.Read(c.FD(), p)
+// receive fills p once. False: nothing to use, and what had to be done is done.
+func (c *client) receive(p []byte) (int, bool) {
+	n, err := c.read(p)
 	switch {
 	case err == loop.ErrAgain:
-		c.canRead = false
 		return 0, false
 	case err != nil:
 		c.gone()
 		return 0, false
 	case n == 0:
-		c.canRead, c.peerClosed = false, true
 		c.ended()
 		return 0, false
-	}
-	if n < len(p) && !c.peerClosed {
-		c.canRead = false // a short read has emptied the socket; the next byte is a new edge
 	}
 	c.core.stats.bytesIn.add(n)
 	return n, true
@@ -163,9 +149,9 @@ func (c *client) readHead() {
 		}
 		buf := k.loop.In()
 		if c.in != nil {
-			buf = c.room()
+			buf = c.room(1)
 		}
-		n, ok := c.read(buf)
+		n, ok := c.receive(buf)
 		if !ok {
 			return
 		}
@@ -176,17 +162,6 @@ func (c *client) readHead() {
 			c.handle(buf[:n])
 		}
 	}
-}
-
-// room is the free space behind c.in, grown when there is none.
-func (c *client) room() []byte {
-	l := c.core.loop
-	if len(c.in) == cap(c.in) {
-		grown := append(l.Get(2*len(c.in)), c.in...)
-		l.Put(c.in)
-		c.in = grown
-	}
-	return c.in[len(c.in):cap(c.in)]
 }
 
 // handle serves the request at the start of data, which is the Loop's scratch or c.in.
@@ -226,22 +201,6 @@ func unfinished(data []byte, seen int32) bool {
 	return seen > 0 && len(data) < int(2*seen) && http1.HeadEnd(data, max(0, int(seen)-4)) < 0
 }
 
-// keep holds on to data for later, as c.in. data may be part of c.in.
-func (c *client) keep(data []byte) {
-	l := c.core.loop
-	switch {
-	case len(data) == 0:
-		if c.in != nil {
-			l.Put(c.in)
-			c.in = nil
-		}
-	case c.in == nil:
-		c.in = append(l.Get(len(data)), data...)
-	default:
-		c.in = c.in[:copy(c.in[:cap(c.in)], data)]
-	}
-}
-
 // next makes the connection ready for the request after the one just answered.
 func (c *client) next() {
 	c.x = nil
@@ -272,7 +231,7 @@ func (c *client) finish() {
 	}
 	c.keep(nil)
 	c.phase = phaseLinger
-	if k.sys.CloseWrite(c.FD()) != nil {
+	if c.closeWrite() != nil {
 		c.close()
 		return
 	}
@@ -288,7 +247,7 @@ const lingerTime = int64(1e9)
 
 func (c *client) discard() {
 	for range 4 {
-		if _, ok := c.read(c.core.loop.In()); !ok || !c.Attached() {
+		if _, ok := c.receive(c.core.loop.In()); !ok || !c.Attached() {
 			return
 		}
 		if !c.canRead {
@@ -309,32 +268,20 @@ func (c *client) gone() {
 
 // close ends the connection now.
 func (c *client) close() {
-	if !c.release() {
-		return
+	if c.release() {
+		c.x = nil
+		c.core.loop.Close(&c.Conn)
+		c.core.forget(c)
 	}
-	c.core.loop.Close(&c.Conn)
-	c.core.forget(c)
 }
 
 // reset closes the connection with a RST.
 func (c *client) reset() {
-	if !c.release() {
-		return
+	if c.release() {
+		c.x = nil
+		c.core.loop.Reset(&c.Conn)
+		c.core.forget(c)
 	}
-	c.core.loop.Reset(&c.Conn)
-	c.core.forget(c)
-}
-
-// release gives back what the connection holds. False: it was done before.
-func (c *client) release() bool {
-	if c.closed {
-		return false
-	}
-	c.closed = true
-	c.x = nil
-	c.keep(nil)
-	c.out.drop(c.core.loop)
-	return true
 }
 
 // Panicked is called by the Loop after a panic inside one of our handlers.

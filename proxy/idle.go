@@ -30,9 +30,8 @@ func (k *core) takeIdle(b *health.Backend, repeatable bool) *upstream {
 // alive says whether there is nothing to read: neither an end nor bytes that
 // nobody asked for, which would pass for the next response.
 func (u *upstream) alive() bool {
-	_, err := u.core.sys.Read(u.FD(), u.core.loop.In()[:1])
-	u.canRead = err != loop.ErrAgain
-	return !u.canRead
+	_, err := u.read(u.core.loop.In()[:1])
+	return err == loop.ErrAgain
 }
 
 // putIdle keeps a connection for the next Exchange.

@@ -39,7 +39,7 @@ func (x *Exchange) readBody() {
 		if x.spliceRequest() {
 			return
 		}
-		n, ok := c.read(k.loop.In())
+		n, ok := c.receive(k.loop.In())
 		if !ok || !x.bodyArrived(k.loop.In()[:n]) {
 			return
 		}
@@ -80,7 +80,7 @@ func (x *Exchange) forward(span []byte) bool {
 	case u.unsent != "": // nobody listens
 	default:
 		x.replay = false
-		switch err := u.out.send(x.core.loop, u.FD(), span, nil); err {
+		switch err := u.send(span, nil); err {
 		case nil:
 		case loop.ErrAgain:
 			x.deadline(int64(x.state.opts.WriteTimeout))
@@ -110,7 +110,7 @@ func (x *Exchange) upstreamWritable() {
 			return
 		}
 	case !u.out.empty():
-		switch err := u.out.flush(x.core.loop, u.FD()); err {
+		switch err := u.flush(); err {
 		case nil:
 		case loop.ErrAgain: // it took some: slow is not stalled
 			x.deadline(int64(x.state.opts.WriteTimeout))

@@ -25,7 +25,7 @@ func (x *Exchange) upstreamReadable() {
 			x.spliceResponse()
 			return
 		}
-		data, ok := u.read()
+		data, ok := u.receive()
 		if !ok {
 			return
 		}
@@ -37,29 +37,22 @@ func (x *Exchange) upstreamReadable() {
 	x.core.loop.Again(&u.Conn, loop.Readable)
 }
 
-// read reads once, behind what u.in holds of a head. False: nothing to handle.
-func (u *upstream) read() ([]byte, bool) {
-	k, x := u.core, u.x
-	buf := k.loop.In()
+// receive reads once, behind what u.in holds of a head. False: nothing to handle.
+func (u *upstream) receive() ([]byte, bool) {
+	buf := u.core.loop.In()
 	if u.in != nil {
-		u.in = grow(k.loop, u.in, 4096)
-		buf = u.in[len(u.in):cap(u.in)]
+		buf = u.room(4096)
 	}
-	n, err := k.sys.Read(u.FD(), buf)
+	n, err := u.read(buf)
 	switch {
 	case err == loop.ErrAgain:
-		u.canRead = false
 		return nil, false
 	case err != nil:
-		x.upstreamBroke(reason("read", err))
+		u.x.upstreamBroke(reason("read", err))
 		return nil, false
 	case n == 0:
-		u.canRead, u.ended = false, true
-		x.upstreamEnded()
+		u.x.upstreamEnded()
 		return nil, false
-	}
-	if n < len(buf) && !u.ended {
-		u.canRead = false
 	}
 	if u.in != nil {
 		u.in = u.in[:len(u.in)+n]
@@ -114,22 +107,6 @@ func (x *Exchange) responseHead(data []byte) {
 		return
 	}
 	x.respond(r, data[r.Head:])
-}
-
-// keep holds on to part of a response head. data may be u.in's own.
-func (u *upstream) keep(data []byte) {
-	l := u.core.loop
-	switch {
-	case len(data) == 0:
-		if u.in != nil {
-			l.Put(u.in)
-			u.in = nil
-		}
-	case u.in == nil:
-		u.in = append(l.Get(len(data)), data...)
-	default:
-		u.in = u.in[:copy(u.in[:cap(u.in)], data)]
-	}
 }
 
 // maxInterims bounds the 1xx responses of one Exchange.
@@ -261,7 +238,7 @@ func (x *Exchange) relay(head, data []byte) {
 // put sends bytes to the client. False: the client is gone, and with it the Exchange.
 func (c *client) put(a, b []byte) bool {
 	c.core.stats.bytesOut.add(len(a) + len(b))
-	switch err := c.out.send(c.core.loop, c.FD(), a, b); err {
+	switch err := c.send(a, b); err {
 	case nil:
 		return true
 	case loop.ErrAgain:

@@ -15,7 +15,7 @@ func (x *Exchange) responseDone(clean bool) {
 	x.dropPipes()
 	x.up = nil
 	u.x = nil
-	if clean && whole && x.reusable && !u.ended && u.in == nil && (!u.canRead || u.alive()) {
+	if clean && whole && x.reusable && !u.peerClosed && u.in == nil && (!u.canRead || u.alive()) {
 		k.putIdle(u, x.state.opts)
 	} else {
 		u.close()

@@ -114,7 +114,7 @@ func (x *Exchange) spliceResponse() {
 			x.upstreamBroke(reason("splice", err))
 			return
 		case n == 0 && began:
-			u.canRead, u.ended = false, true
+			u.canRead, u.peerClosed = false, true
 			x.upstreamEnded()
 			return
 		}

@@ -57,7 +57,7 @@ func (x *Exchange) tunnelMoved() {
 // tunnelSend passes bytes to the Backend. False: the tunnel has ended.
 func (x *Exchange) tunnelSend(p []byte) bool {
 	x.reqBytes += int64(len(p))
-	if err := x.up.out.send(x.core.loop, x.up.FD(), p, nil); err != nil && err != loop.ErrAgain {
+	if err := x.up.send(p, nil); err != nil && err != loop.ErrAgain {
 		x.endTunnel(reason("write", err))
 		return false
 	}
@@ -72,7 +72,7 @@ func (x *Exchange) tunnelUp() {
 		if !c.canRead || !x.up.out.empty() || x.upEnded {
 			return
 		}
-		n, ok := c.read(x.core.loop.In())
+		n, ok := c.receive(x.core.loop.In())
 		if !ok || !x.tunnelSend(x.core.loop.In()[:n]) {
 			return
 		}
@@ -86,7 +86,7 @@ func (x *Exchange) tunnelUpWritable() {
 	if u.out.empty() {
 		return // nothing had waited
 	}
-	switch err := u.out.flush(x.core.loop, u.FD()); {
+	switch err := u.flush(); {
 	case err == loop.ErrAgain:
 		return
 	case err != nil:
@@ -116,16 +116,15 @@ func (x *Exchange) tunnelDown() {
 		if !u.canRead {
 			return
 		}
-		n, err := k.sys.Read(u.FD(), k.loop.In())
+		n, err := u.read(k.loop.In())
 		switch {
 		case err == loop.ErrAgain:
-			u.canRead = false
 			return
 		case err != nil:
 			x.endTunnel(reason("read", err))
 			return
 		case n == 0:
-			u.canRead, x.downEnded = false, true
+			x.downEnded = true
 			continue
 		}
 		x.respBytes += int64(n)
@@ -146,7 +145,7 @@ func (x *Exchange) tunnelClientEnded() {
 }
 
 func (x *Exchange) shutUp() {
-	if x.downEnded || x.core.sys.CloseWrite(x.up.FD()) != nil {
+	if x.downEnded || x.up.closeWrite() != nil {
 		x.endTunnel("")
 	}
 }
@@ -156,7 +155,7 @@ func (x *Exchange) shutDown() {
 		return
 	}
 	x.downShut = true
-	if x.upEnded || x.core.sys.CloseWrite(x.client.FD()) != nil {
+	if x.upEnded || x.client.closeWrite() != nil {
 		x.endTunnel("")
 	}
 }

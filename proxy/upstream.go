@@ -11,21 +11,12 @@ import (
 // upstream is one HTTP/1.1 connection to a Backend. Idle, it holds no buffer and
 // stands in its Backend's idleList; busy, it belongs to one Exchange.
 type upstream struct {
-	loop.Conn
-	core    *core
+	wire
 	backend *health.Backend
 	x       *Exchange // nil while idle
-	in      []byte    // part of a response head, pooled
-	out     pending   // request body that did not fit
+	unsent  string    // why it takes no more of the request, "" while it does
 
-	slot       int32 // index in the idleList
-	headSeen   int32 // bytes of in that were parsed in vain
-	served     uint32
-	closed     bool
 	connecting bool
-	canRead    bool
-	ended      bool   // the Backend has sent its FIN
-	unsent     string // why it takes no more of the request, "" while it does
 }
 
 // Ready implements loop.Handler.
@@ -38,7 +29,7 @@ func (u *upstream) Ready(r loop.Ready) {
 		u.canRead = true
 	}
 	if r&loop.PeerClosed != 0 {
-		u.ended = true
+		u.peerClosed = true
 	}
 	if u.x == nil {
 		if u.canRead { // closed by the Backend, or talking out of turn
@@ -101,18 +92,10 @@ func (u *upstream) Panicked() {
 
 // close ends the connection. The caller has taken it from its list or Exchange.
 func (u *upstream) close() {
-	if u.closed {
-		return
+	if u.release() {
+		u.core.loop.Close(&u.Conn)
+		u.core.loop.Defer(u)
 	}
-	u.closed = true
-	l := u.core.loop
-	if u.in != nil {
-		l.Put(u.in)
-		u.in = nil
-	}
-	u.out.drop(l)
-	l.Close(&u.Conn)
-	l.Defer(u)
 }
 
 // reason words a system error for people: "connect: connection refused".

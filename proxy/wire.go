@@ -1,0 +1,92 @@
+package proxy
+
+import "arzur.net/lb/proxy/loop"
+
+// wire is what the connections of both sides are made of: a socket, what was
+// read of it ahead of use, and what it has yet to take. Idle, it holds no buffer.
+type wire struct {
+	loop.Conn
+	core *core
+	in   []byte  // read ahead of what was handled, pooled
+	out  pending // output that the socket did not take
+
+	slot       int32  // index in the list that the connection stands in
+	headSeen   int32  // bytes of in that were parsed in vain
+	served     uint32 // Exchanges
+	canRead    bool   // there may be more to read
+	peerClosed bool   // the peer has sent its FIN
+	closed     bool
+}
+
+// read fills p once, and notes whether there may be more: after loop.ErrAgain,
+// and after 0, nil, the end of the stream, there is not.
+func (w *wire) read(p []byte) (int, error) {
+	n, err := w.core.sys.Read(w.FD(), p)
+	switch {
+	case err == loop.ErrAgain:
+		w.canRead = false
+	case err != nil:
+	case n == 0:
+		w.canRead, w.peerClosed = false, true
+	case n < len(p) && !w.peerClosed:
+		w.canRead = false // a short read has emptied the socket; the next byte is a new edge
+	}
+	return n, err
+}
+
+// write sends what it can of p and says how much that was. What it took may
+// still be in out.
+func (w *wire) write(p []byte) (int, error) {
+	return w.core.sys.Write(w.FD(), p)
+}
+
+// send writes a and then b, all of both: what the socket does not take is kept
+// in out. It reports loop.ErrAgain when something is there, and any other error
+// as it came.
+func (w *wire) send(a, b []byte) error {
+	return w.out.send(w.core.loop, w.FD(), a, b)
+}
+
+// flush writes what is in out. It returns nil when all has gone, loop.ErrAgain
+// when the socket is full, and the socket's error otherwise.
+func (w *wire) flush() error {
+	return w.out.flush(w.core.loop, w.FD())
+}
+
+// closeWrite ends our direction of the stream. out is empty.
+func (w *wire) closeWrite() error {
+	return w.core.sys.CloseWrite(w.FD())
+}
+
+// keep holds on to data for later, as w.in. data may be part of w.in.
+func (w *wire) keep(data []byte) {
+	l := w.core.loop
+	switch {
+	case len(data) == 0:
+		if w.in != nil {
+			l.Put(w.in)
+			w.in = nil
+		}
+	case w.in == nil:
+		w.in = append(l.Get(len(data)), data...)
+	default:
+		w.in = w.in[:copy(w.in[:cap(w.in)], data)]
+	}
+}
+
+// room is the free space behind w.in, n bytes at least.
+func (w *wire) room(n int) []byte {
+	w.in = grow(w.core.loop, w.in, n)
+	return w.in[len(w.in):cap(w.in)]
+}
+
+// release gives back what the connection holds, once. False: it was done before.
+func (w *wire) release() bool {
+	if w.closed {
+		return false
+	}
+	w.closed = true
+	w.keep(nil)
+	w.out.drop(w.core.loop)
+	return true
+}
