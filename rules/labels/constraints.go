@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,9 +16,10 @@ import (
 // constraint says whether a Subject with these labels counts.
 type constraint func(labels map[string]string) bool
 
-// parseConstraints reads an expression over Label(`key`, `value`) and
-// LabelRegex(`key`, `regexp`) with &&, ||, ! and parentheses. It also reads
-// Traefik 1's list, "tag==blue, tag!=test-*", over the words of the label
+// parseConstraints reads an expression over Label(`key`, `value`),
+// LabelRegex(`key`, `regexp`), Tag(`tag`) and TagRegex(`regexp`) with &&, ||, ! and
+// parentheses. A tag is a label as one text: its name, or name=value. It also
+// reads Traefik 1's list, "tag==blue, tag!=test-*", over the words of the label
 // traefik.tags: all its parts have to hold. "" always holds.
 func parseConstraints(text string) (constraint, error) {
 	text = strings.TrimSpace(text)
@@ -71,19 +73,23 @@ func newPair(e *ast.BinaryExpr) (constraint, error) {
 	return nil, fmt.Errorf("column %d: operator %s; want && or ||", e.OpPos, e.Op)
 }
 
+// constraintArgs are the functions that an expression calls, with the number of their arguments.
+var constraintArgs = map[string]int{"Label": 2, "LabelRegex": 2, "Tag": 1, "TagRegex": 1}
+
 func newLabelMatch(e *ast.CallExpr) (constraint, error) {
 	name, _ := e.Fun.(*ast.Ident)
 	if name == nil {
 		return nil, fmt.Errorf("column %d: want Label or LabelRegex", e.Pos())
 	}
-	known := []string{"Label", "LabelRegex"}
-	if !slices.Contains(known, name.Name) {
-		return nil, fmt.Errorf("column %d: unknown function %q%s; want Label or LabelRegex", e.Pos(), name.Name, didYouMean(name.Name, known))
+	want, known := constraintArgs[name.Name]
+	if !known {
+		near := didYouMean(name.Name, slices.Sorted(maps.Keys(constraintArgs)))
+		return nil, fmt.Errorf("column %d: unknown function %q%s; want Label or LabelRegex", e.Pos(), name.Name, near)
 	}
-	if len(e.Args) != 2 {
-		return nil, fmt.Errorf("column %d: %s has %d arguments; want 2", e.Pos(), name.Name, len(e.Args))
+	if len(e.Args) != want {
+		return nil, fmt.Errorf("column %d: %s has %d arguments; want %d", e.Pos(), name.Name, len(e.Args), want)
 	}
-	var args [2]string
+	args := make([]string, want)
 	for i, arg := range e.Args {
 		literal, ok := arg.(*ast.BasicLit)
 		if !ok || literal.Kind != token.STRING {
@@ -91,20 +97,37 @@ func newLabelMatch(e *ast.CallExpr) (constraint, error) {
 		}
 		args[i], _ = strconv.Unquote(literal.Value) // the parser has checked it
 	}
-	if name.Name == "Label" {
-		return func(l map[string]string) bool {
-			value, found := l[args[0]]
-			return found && value == args[1]
-		}, nil
+	last := args[want-1]
+	holds := func(text string) bool { return text == last }
+	if strings.HasSuffix(name.Name, "Regex") {
+		re, err := regexp.Compile(last)
+		if err != nil {
+			return nil, fmt.Errorf("column %d: %w", e.Args[want-1].Pos(), err)
+		}
+		holds = re.MatchString
 	}
-	re, err := regexp.Compile(args[1])
-	if err != nil {
-		return nil, fmt.Errorf("column %d: %w", e.Args[1].Pos(), err)
+	if want == 1 {
+		return anyTag(holds), nil
 	}
 	return func(l map[string]string) bool {
 		value, found := l[args[0]]
-		return found && re.MatchString(value)
+		return found && holds(value)
 	}, nil
+}
+
+// anyTag is a constraint on the tags of a service in a registry, which come as labels.
+func anyTag(holds func(tag string) bool) constraint {
+	return func(l map[string]string) bool {
+		for key, value := range l {
+			if value != "" {
+				key += "=" + value
+			}
+			if holds(key) {
+				return true
+			}
+		}
+		return false
+	}
 }
 
 func parseTags(text string) (constraint, error) {

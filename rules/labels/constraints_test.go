@@ -21,6 +21,9 @@ func TestConstraints(t *testing.T) {
 	f("!Label(`env`, `prod`) || Label(\"env\", \"prod\")", true)
 	f("!(Label(`env`, `prod`) || Label(`env`, `test`))", false)
 	f("LabelRegex(`env`, `^p`) && !LabelRegex(`absent`, `.*`)", true)
+	f("Tag(`empty`) && Tag(`env=prod`)", true)
+	f("Tag(`env`) || Tag(`absent`)", false)
+	f("TagRegex(`^env=p`)", true)
 	f("tag==blue", true)
 	f("tag==red", false)
 	f("tag!=red", true)
@@ -36,6 +39,8 @@ func TestConstraints_Errors(t *testing.T) {
 	}
 	f("Lable(`a`, `b`)", `column 1: unknown function "Lable"; did you mean "Label"?`)
 	f("Label(`a`)", "column 1: Label has 1 arguments; want 2")
+	f("Tag(`a`, `b`)", "column 1: Tag has 2 arguments; want 1")
+	f("TagRegex(`(`)", "column 10: error parsing regexp")
 	f("Label(`a`, b)", "column 12: want a string")
 	f("Label(`a`, 'b')", "column 12: want a string")
 	f("Label(`a`, `b`) & Label(`a`, `b`)", "column 17: operator &; want && or ||")

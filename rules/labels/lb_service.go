@@ -48,8 +48,10 @@ var ownServiceKeys = map[string]func(*ownService, labelValue){
 	"health_check.initialization_timeout": checkKey(span(time.Millisecond), func(s *ownService) *time.Duration { return &s.initializing }),
 	"health_check.reinitializing_timeout": checkKey(span(time.Millisecond), func(s *ownService) *time.Duration { return &s.check.Reinitializing }),
 	"health_check.strategy":               checkKey(oneOf("none", "recreate", "recreateOnQuorum"), func(s *ownService) *string { return &s.check.Strategy }),
-	"health_check.expect_status":          checkKey(plainText, func(s *ownService) *string { return &s.check.ExpectStatus }),
-	"health_check.hostname":               checkKey(plainText, func(s *ownService) *string { return &s.check.Hostname }),
+	// What recreates containers is the orchestrator; the quorum is its business.
+	"health_check.recreate_on_quorum_strategy_config.quorum": checkKey(within(1, math.MaxInt32), func(*ownService) *int { return new(int) }),
+	"health_check.expect_status":                             checkKey(plainText, func(s *ownService) *string { return &s.check.ExpectStatus }),
+	"health_check.hostname":                                  checkKey(plainText, func(s *ownService) *string { return &s.check.Hostname }),
 	"health_check.initial": checkKey(keyword(map[string]bool{"up": false, "down": true}),
 		func(s *ownService) *bool { return &s.check.InitialDown }),
 }
