@@ -22,7 +22,6 @@ func Decode(s *Subject, o *Options) Wants {
 		return w
 	}
 	decodePlatform(s, &w)
-	checkRoots(s, &w)
 	decodeOwn(s, &opts, &w)
 	if slices.ContainsFunc(s.sortedKeys(), routesTraefik1) {
 		decodeTraefik1(s, &opts, &w)
@@ -34,6 +33,7 @@ func Decode(s *Subject, o *Options) Wants {
 		w.Groups = append(w.Groups, g)
 		addDefaultRule(s, &opts, &w, g.Service.Name)
 	}
+	checkRoots(s, &w)
 	return w
 }
 
@@ -203,13 +203,45 @@ func (w *Wants) flag(s *Subject, key string) bool {
 	return value
 }
 
-// checkRoots reports labels that are meant for Traefik but whose first word is
-// misspelt: Traefik itself and all dialects pass over those.
+// checkRoots reports labels that are meant for us but whose first word is
+// misspelt: Traefik itself and all dialects pass over those. One that may
+// have been meant to protect takes the rules with it.
 func checkRoots(s *Subject, w *Wants) {
 	for _, key := range s.sortedKeys() {
-		root, _, found := strings.Cut(key, ".")
-		if found && root != "traefik" && len(rules.NearMisses(root, []string{"traefik"})) > 0 {
-			w.warn(s, key, "unknown label; did you mean %q? It is written in lower case", "traefik"+key[len(root):])
+		root, rest, found := strings.Cut(key, ".")
+		meant := "traefik." + rest
+		if strings.EqualFold(root, "lb") {
+			meant = ownPrefix + rest
 		}
+		if !found || key == meant || meant[0] == 't' && len(rules.NearMisses(root, []string{"traefik"})) == 0 {
+			continue
+		}
+		reason := fmt.Sprintf("unknown label; did you mean %q? It is written in lower case", meant)
+		if meant[0] == 't' && mayProtect(meant) {
+			w.refuseAll(s, key, reason)
+		} else {
+			w.warn(s, key, "%s", reason)
+		}
+	}
+}
+
+// mayProtect says whether a label of Traefik's that nobody understands has a word
+// of those that keep requests out. A misspelt one counts.
+func mayProtect(key string) bool {
+	words := strings.Split(strings.ToLower(key), ".")
+	if isTraefik3(key) { // behind traefik.http.routers.<name>; a middleware alone protects nobody
+		words = words[min(4, len(words)-1):]
+	}
+	return slices.ContainsFunc(words, func(word string) bool {
+		return slices.Contains(protectiveWords, word) || word == "middlewares" || len(rules.NearMisses(word, []string{"middlewares"})) > 0
+	})
+}
+
+// refuseAll has all rules of the Subject answer 503, because of a label that may
+// have been meant to protect any of them.
+func (w *Wants) refuseAll(s *Subject, label, reason string) {
+	w.reject(s, label, "", "%s; the rules answer 503, because this may be meant to protect", reason)
+	for i := range w.Rules {
+		w.Rules[i].Refuse = cmp.Or(w.Rules[i].Refuse, "unknown label "+label+", which may be meant to protect")
 	}
 }

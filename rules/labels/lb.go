@@ -41,7 +41,11 @@ func decodeOwn(s *Subject, o *Options, w *Wants) {
 	d.service.Name = s.Group
 	for _, key := range s.sortedKeys() {
 		rest, ours := strings.CutPrefix(key, ownPrefix)
-		if v := s.label(w, key); ours && !isShared(key) && v.text != "" {
+		switch v := s.label(w, key); {
+		case !ours || isShared(key):
+		case v.text == "":
+			v.warn("it has no value, and counts as if it were not there")
+		default:
 			d.read(rest, v)
 		}
 	}
@@ -112,7 +116,10 @@ func (d *own) unknown(rule, key string, v labelValue) {
 	known := slices.Sorted(maps.Keys(labels))
 	near := rules.NearMisses(key, known)
 	if len(near) > 0 {
+		decides := ownRuleKeys[near[0]].decides
 		near[0] = labels[near[0]]
+		r := d.rules[rule]
+		r.broken = r.broken || decides && d.s.Labels[near[0]] == ""
 	} else if near = rules.NearMisses(rule+"."+key, known); len(near) > 0 {
 		near[0] = ownPrefix + near[0]
 		d.rules[rule].noRule = true

@@ -145,7 +145,8 @@ func TestOwn_Problems(t *testing.T) {
 		require.Equal(t, problem, strings.TrimPrefix(p.Origin, "container blog-1: label ")+": "+p.Reason)
 	}
 	left := "the rule is left out: "
-	f(1, `lb.hostnme: unknown label; did you mean "lb.hostname"?`, "lb.hostnme=x", "lb.path=/")
+	f(1, `lb.hostnme: unknown label; did you mean "lb.hostname"?`, "lb.hostnme=x", "lb.hostname=a")
+	f(1, `lb.hostname: it has no value, and counts as if it were not there`, "lb.hostname=", "lb.path=/")
 	f(1, `lb.web.strip_prefx: unknown label; did you mean "lb.web.strip_prefix"?`, "lb.web.path=/", "lb.web.strip_prefx=/a")
 	f(1, `lb.request_header.set.X-A: unknown label; did you mean "lb.request_headers.set.X-A"?`, "lb.path=/", "lb.request_header.set.X-A=b")
 	f(1, `lb.web.balance: it is not about a single rule; want "lb.balance"`, "lb.web.path=/", "lb.web.balance=round-robin")
@@ -180,6 +181,7 @@ func TestOwn_ARuleThatLostWhatDecidesIsLeftOut(t *testing.T) {
 	}
 	f("lb.hostnme=a")
 	f("lb.bad.hostnme=a", "lb.bad.source_port=80")
+	f("lb.bad.hostnme=a", "lb.bad.path=/")
 	f("lb.bad.source_port=web", "lb.bad.hostname=a")
 	f("lb.bad.address=localhost", "lb.bad.hostname=a")
 	f("lb.bad.path=/", "lb.bad.path_match=prefixx")

@@ -132,9 +132,9 @@ type traefik3Decoder struct {
 // as far as that is safe.
 func decodeTraefik3(s *Subject, o *Options, w *Wants) {
 	d := &traefik3Decoder{traefik3: parseTraefik3(s), s: s, o: o, w: w, own: make(map[string]*service3)}
-	d.reportStrays()
 	d.reportOthers()
 	if !d.http {
+		d.reportStrays()
 		return
 	}
 	d.reportMiddlewares()
@@ -147,12 +147,17 @@ func decodeTraefik3(s *Subject, o *Options, w *Wants) {
 	if len(d.routers) == 0 && len(w.Rules) == 0 && len(d.strays) == 0 && d.fallback != "" {
 		d.addDefaultRouter()
 	}
+	d.reportStrays()
 }
 
 // reportStrays: a label of which not even the group is known may have been any router.
 func (d *traefik3Decoder) reportStrays() {
 	for _, f := range d.strays {
-		d.w.reject(d.s, f.label, "", "%s", f.reason)
+		if mayProtect(f.label) {
+			d.w.refuseAll(d.s, f.label, f.reason)
+		} else {
+			d.w.reject(d.s, f.label, "", "%s", f.reason)
+		}
 	}
 }
 
