@@ -25,7 +25,7 @@ func (s *surroundings) place(c *container, w *labels.Wants, g *labels.Group) pla
 	}
 	number, hint := choosePort(c, g)
 	if number == 0 {
-		return placement{missing: "there is no port: none is exposed, and no label says one"}
+		return placement{missing: "there is no port: none is exposed, and no label says one" + suchAs(g)}
 	}
 	var p placement
 	p.hint(hint)
@@ -39,6 +39,14 @@ func (s *surroundings) place(c *container, w *labels.Wants, g *labels.Group) pla
 		p.instances = []rules.Instance{instanceAt(host, number)}
 	}
 	return p
+}
+
+// suchAs is the end of a sentence about a port that is missing.
+func suchAs(g *labels.Group) string {
+	if g.PortLabel == "" {
+		return ""
+	}
+	return ", such as " + g.PortLabel + "=80"
 }
 
 func (p *placement) hint(text string) {

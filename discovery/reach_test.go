@@ -94,7 +94,7 @@ func TestDocker_ChoosesThePort(t *testing.T) {
 	f(map[string][][2]string{"8080/tcp": nil, "53/udp": nil}, "10.0.0.1:8080", "")
 	f(map[string][][2]string{"8080/tcp": nil, "443/tcp": {{"0.0.0.0", "8443"}, {"::", "8443"}}}, "10.0.0.1:443",
 		`?service "shop": 2 ports are exposed and no label says which; the lowest, 443, counts`)
-	f(map[string][][2]string{"53/udp": nil}, "", `!service "shop": there is no port: none is exposed, and no label says one`)
+	f(map[string][][2]string{"53/udp": nil}, "", `!service "shop": there is no port: none is exposed, and no label says one, such as lb.target_port=80`)
 }
 
 func TestDocker_OtherNetworkModes(t *testing.T) {

@@ -57,7 +57,7 @@ func (w *swarmWatch) place(s *swarm.Service, wants *labels.Wants, g *labels.Grou
 		return p
 	}
 	if g.Port == 0 {
-		p.missing = "there is no port: a Swarm service exposes none, so a label has to say it, such as lb.target_port=80"
+		p.missing = "there is no port: a Swarm service exposes none, so a label has to say it" + suchAs(g)
 		return p
 	}
 	var tasks []*swarm.Task

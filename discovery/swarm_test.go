@@ -317,6 +317,12 @@ func TestSwarm_NamesAndPorts(t *testing.T) {
 	f("", fakeService("plain", nil))
 	f("!service plain: service \"plain\": there is no port: a Swarm service exposes none, so a label has to say it, such as lb.target_port=80",
 		fakeService("plain", map[string]string{"lb.hostname": "arzur.net"}))
+	f("!service plain: service \"plain\": there is no port: a Swarm service exposes none, so a label has to say it, such as traefik.http.services.plain.loadbalancer.server.port=80",
+		fakeService("plain", map[string]string{"traefik.http.routers.a.rule": "Host(`a`)"}))
+	f("!service plain: label traefik.port: there is no port: a Swarm service exposes none, so the label has to say it",
+		fakeService("plain", map[string]string{"traefik.frontend.rule": "Host:a"}))
+	f("!service plain: service \"plain\": there is no port: a Swarm service exposes none, so a label has to say it, such as lb.target_port=80",
+		fakeService("plain", map[string]string{"traefik.enable": "true"}))
 	f("site_web: 10.0.1.1:80 10.0.1.2:80\n80 Host(`a`) -> site_web", fakeService("site_web", map[string]string{
 		"com.docker.stack.namespace":                              "site",
 		"traefik.http.routers.a.rule":                             "Host(`a`)",

@@ -133,7 +133,7 @@ func (c *compiler) addRule(r Rule, declared int) {
 		return
 	}
 	if r.forwards() {
-		d.shares = append(d.shares, share{c.services[r.Service], r.TargetPort, weightOf(r.Weight), r.Share})
+		d.shares = append(d.shares, share{c.services[r.Service], r.TargetPort, weightOf(r.Weight), r.Share, r.Divides})
 	}
 }
 

@@ -29,6 +29,7 @@ type share struct {
 	port    uint16
 	weight  int
 	fixed   float64 // Rule.Share
+	divides bool    // Rule.Divides
 }
 
 // pools makes Pools and their Targets, each once.
@@ -46,7 +47,7 @@ func (p *pools) of(d *draft) *Pool {
 	var key strings.Builder
 	key.WriteString(d.rule.BackendName)
 	for _, s := range d.shares {
-		fmt.Fprintf(&key, "\x00%s\x00%d\x00%d\x00%g", s.service.Name, s.port, s.weight, s.fixed)
+		fmt.Fprintf(&key, "\x00%s\x00%d\x00%d\x00%g\x00%t", s.service.Name, s.port, s.weight, s.fixed, s.divides)
 	}
 	if pool := p.byKey[key.String()]; pool != nil {
 		return pool
@@ -133,7 +134,8 @@ func tierOf(backup bool) int {
 
 // scales is by what to multiply the weights of each share's instances, so that
 // the weight of a rule is its share of the traffic, however many servers it
-// brings. When all rules weigh the same, every server counts by its own weight alone.
+// brings. When all rules weigh the same and none divides, every server counts by
+// its own weight alone.
 func scales(shares []share) [][tiers]int {
 	scale := make([][tiers]int, len(shares))
 	if slices.ContainsFunc(shares, func(s share) bool { return s.fixed > 0 }) {
@@ -144,7 +146,7 @@ func scales(shares []share) [][tiers]int {
 	}
 	even := true
 	for i, s := range shares {
-		even = even && s.weight == shares[0].weight
+		even = even && s.weight == shares[0].weight && !s.divides
 		scale[i] = [tiers]int{s.weight, s.weight}
 	}
 	if even {

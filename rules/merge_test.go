@@ -25,6 +25,9 @@ func TestMerge_JoinsPools(t *testing.T) {
 	f("10.0.0.1 1, 10.0.0.2 1, 10.0.1.1:8080 1, ", rule("blog", nil), rule("shop", nil))
 	f("10.0.0.1 1, 10.0.0.2 1, 10.0.1.1:8080 1, ", rule("blog", new(5)), rule("shop", new(5)))
 	f("10.0.0.1 1, 10.0.0.2 1, 10.0.1.1:8080 4, ", rule("blog", nil), rule("shop", new(2)))
+	divides := rule("blog", new(5))
+	divides.Divides = true
+	f("10.0.0.1 1, 10.0.0.2 1, 10.0.1.1:8080 2, ", divides, rule("shop", new(5)))
 	f("10.0.0.1 3, 10.0.0.2 3, 10.0.1.1:8080 4, ", rule("blog", new(3)), rule("shop", new(2)))
 	f("10.0.0.1 0, 10.0.0.2 0, 10.0.1.1:8080 1, ", rule("blog", new(0)), rule("shop", nil))
 	f("10.0.0.1 0, 10.0.0.2 0, ", rule("blog", new(0)))

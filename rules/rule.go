@@ -54,6 +54,7 @@ type Rule struct {
 	TargetPort  uint16  // 0: same as Port
 	Weight      *int    // of this rule's share when pools merge; nil: 1
 	Share       float64 // fabio's: the part of the traffic that each server gets, up to 1; 0: an even part of what others leave. Not together with Weight.
+	Divides     bool    // Weight is the part of the whole Service even if all rules of the match weigh the same, as in Traefik's weighted services
 	BackendName string  // names the pool
 
 	StripPrefix string

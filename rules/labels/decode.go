@@ -29,7 +29,7 @@ func Decode(s *Subject, o *Options) Wants {
 	decodeTraefik3(s, &opts, &w)
 	decodeFabio(s, &opts, &w)
 	if len(w.Rules) == 0 && len(w.Groups) == 0 && !w.rejected() && !onlyOtherProtocols(s) {
-		g := Group{Service: rules.Service{Name: s.Service, Origin: s.Origin}, Scheme: "http"}
+		g := Group{Service: rules.Service{Name: s.Service, Origin: s.Origin}, Scheme: "http", PortLabel: ownPrefix + "target_port"}
 		w.Groups = append(w.Groups, g)
 		addDefaultRule(s, &opts, &w, g.Service.Name)
 	}

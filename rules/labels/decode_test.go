@@ -76,7 +76,7 @@ func TestDecode_DefaultRule(t *testing.T) {
 		Priority: TraefikPriority(17), Service: "blog-shop",
 	}}, w.Rules)
 	require.Equal(t, []Group{{
-		Service: rules.Service{Name: "blog-shop", Origin: "container blog-1"}, Scheme: "http",
+		Service: rules.Service{Name: "blog-shop", Origin: "container blog-1"}, Scheme: "http", PortLabel: "lb.target_port",
 	}}, w.Groups)
 }
 

@@ -55,4 +55,6 @@ type Group struct {
 	Scheme  string        // "http"
 	Host    string        // a fixed address instead of the Subject's own
 	Weight  *int          // nil: 1
+
+	PortLabel string // the label that says or would say Port
 }

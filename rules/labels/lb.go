@@ -74,7 +74,7 @@ func (d *own) read(key string, v labelValue) {
 func (d *own) rule(name string) *ownRule {
 	r := d.rules[name]
 	if r == nil {
-		r = &ownRule{}
+		r = &ownRule{word: name}
 		r.Name = name
 		d.rules[name] = r
 	}
@@ -170,7 +170,9 @@ func (d *own) join(r *ownRule, several bool) {
 	}
 	service := d.service.Service
 	service.Name, service.Origin = r.Service, d.s.Origin
-	d.w.Groups = append(d.w.Groups, Group{Service: service, Port: r.TargetPort, Scheme: "http", Weight: d.service.weight})
+	d.w.Groups = append(d.w.Groups, Group{
+		Service: service, Port: r.TargetPort, Scheme: "http", Weight: d.service.weight, PortLabel: r.label("target_port"),
+	})
 }
 
 // routedByOthers says whether there are labels by which Traefik or fabio would route.

@@ -12,6 +12,7 @@ import (
 // ownRule is a rule in the making.
 type ownRule struct {
 	rules.Rule
+	word       string     // <rule> in its labels
 	first      labelValue // of the match, else of the rule
 	matched    bool       // first is of the match
 	everybody  bool       // source_port was given: without a match it takes all
@@ -97,6 +98,14 @@ func (r *ownRule) read(key string, v labelValue) bool {
 		*list = append(*list, rules.HeaderField{Name: name, Value: v.text})
 	}
 	return true
+}
+
+// label is the label of a key of the rule.
+func (r *ownRule) label(key string) string {
+	if r.word != "" {
+		key = r.word + "." + key
+	}
+	return ownPrefix + key
 }
 
 // match reads what the rule matches into *p.

@@ -39,7 +39,7 @@ func TestOwn_OneLabelIsEnough(t *testing.T) {
 	require.Equal(t, []rules.Rule{{
 		Origin: "container blog-1: label lb.hostname", Port: 80, Hostname: "arzur.net", Service: "shop/blog",
 	}}, w.Rules)
-	require.Equal(t, []Group{{Service: rules.Service{Name: "shop/blog", Origin: "container blog-1"}, Scheme: "http"}}, w.Groups)
+	require.Equal(t, []Group{{Service: rules.Service{Name: "shop/blog", Origin: "container blog-1"}, Scheme: "http", PortLabel: "lb.target_port"}}, w.Groups)
 }
 
 func TestOwn_EveryKeyOfARule(t *testing.T) {
@@ -102,7 +102,7 @@ func TestOwn_EveryKeyOfAService(t *testing.T) {
 				Strategy: "none", ExpectStatus: "200", Hostname: "up.net", InitialDown: true,
 			},
 		},
-		Scheme: "http", Weight: &three,
+		Scheme: "http", Weight: &three, PortLabel: "lb.target_port",
 	}}, w.Groups)
 	require.Equal(t, "pool", w.Rules[0].Service)
 }

@@ -182,7 +182,7 @@ func (f *frontend) name(rule string) string {
 
 // group is the backend. It is false when the Subject cannot be an instance of it.
 func (f *frontend) group() (Group, bool) {
-	g := Group{Service: rules.Service{Name: f.service(), Origin: f.s.Origin}, Scheme: "http"}
+	g := Group{Service: rules.Service{Name: f.service(), Origin: f.s.Origin}, Scheme: "http", PortLabel: f.portLabel().key}
 	if v := f.label("port"); v.text != "" {
 		into(&g.Port, portNumber, v)
 	}

@@ -126,7 +126,7 @@ func TestTraefik1_TheSwarmWalk(t *testing.T) {
 		Expr: "Host(`alderaan`) && PathPrefix(`/cdn/`)", Priority: TraefikPriority(35), Service: "cdn",
 		Rewrites: []rules.Rewrite{{Kind: rules.StripPrefixes, Prefixes: []string{"/cdn/"}}},
 	}}, w.Rules)
-	require.Equal(t, []Group{{Service: rules.Service{Name: "cdn", Origin: s.Origin}, Port: 80, Scheme: "http"}}, w.Groups)
+	require.Equal(t, []Group{{Service: rules.Service{Name: "cdn", Origin: s.Origin}, Port: 80, Scheme: "http", PortLabel: "traefik.port"}}, w.Groups)
 
 	delete(s.Labels, "traefik.port")
 	w = Decode(s, &DefaultOptions)

@@ -119,7 +119,7 @@ func (d *traefik3Decoder) add(base rules.Rule, ports []uint16, targets []target3
 		}
 		for _, t := range targets {
 			r := base
-			r.Service, r.Weight, r.ServerHost = t.service, t.weight, t.serverHost
+			r.Service, r.Weight, r.Divides, r.ServerHost = t.service, t.weight, t.weight != nil, t.serverHost
 			d.w.Rules = append(d.w.Rules, r)
 		}
 	}

@@ -41,7 +41,10 @@ type target3 struct {
 
 func newService3(e *element) *service3 {
 	s := &service3{element: e}
-	s.group = Group{Service: rules.Service{Name: e.name, Origin: e.origin.origin(e.anyLabel())}, Scheme: "http"}
+	s.group = Group{
+		Service: rules.Service{Name: e.name, Origin: e.origin.origin(e.anyLabel())}, Scheme: "http",
+		PortLabel: "traefik.http.services." + e.name + ".loadbalancer.server.port",
+	}
 	s.unsafe = e.doubt("loadBalancer.server.port", "loadBalancer.server.url", "loadBalancer.server.scheme", "loadBalancer.passHostHeader", "weighted")
 	weighted := len(e.below("weighted")) > 0
 	switch {
@@ -75,9 +78,40 @@ func (s *service3) setParts() {
 		}
 		s.parts = append(s.parts, part3{name, weight})
 	}
+	lowerWeights(s.parts)
 	if rest := s.unread(); len(rest) > 0 || len(s.parts) == 0 {
 		s.refuse = fmt.Sprintf("service %q: the weighted services have to be numbered from 0 without a gap, up to %d, and each needs a name", s.name, maxParts-1)
 	}
+}
+
+// mostWeight is the highest weight of a rule or a server.
+const mostWeight = 256
+
+// lowerWeights keeps the proportion of the parts in weights that rules can have. A
+// part that is much smaller than another keeps a little.
+func lowerWeights(parts []part3) {
+	common, highest := 0, 0
+	for _, p := range parts {
+		highest, common = max(highest, p.weight), gcd(p.weight, common)
+	}
+	if highest <= mostWeight {
+		return
+	}
+	highest /= common
+	for i := range parts {
+		w := parts[i].weight / common
+		if highest > mostWeight && w > 0 {
+			w = max(1, int(math.Round(float64(w)*mostWeight/float64(highest))))
+		}
+		parts[i].weight = w
+	}
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // maxParts is far more than anybody splits a service into.
@@ -91,6 +125,10 @@ func (s *service3) setServer() {
 		if weight < 0 {
 			s.warn(w.label, "%d is negative; it counts as 0", weight)
 			weight = 0
+		}
+		if weight > mostWeight {
+			s.warn(w.label, "%d is more than %d, which counts", weight, mostWeight)
+			weight = mostWeight
 		}
 		s.group.Weight = &weight
 	}

@@ -303,6 +303,30 @@ func TestTraefik3_Weighted(t *testing.T) {
 		`service "both": the weight of "c" is negative`)
 }
 
+// Traefik knows no highest weight. The proportion is what counts.
+func TestTraefik3_HighWeights(t *testing.T) {
+	f := func(first, second string, want ...int) {
+		t.Helper()
+		w := Decode(served("traefik.http.routers.x.service=both\n"+
+			"traefik.http.services.both.weighted.services[0].name=a\ntraefik.http.services.both.weighted.services[0].weight="+first+
+			"\ntraefik.http.services.both.weighted.services[1].name=b\ntraefik.http.services.both.weighted.services[1].weight="+second), nil)
+		require.Empty(t, w.Problems)
+		require.Len(t, w.Rules, 2)
+		require.Equal(t, want, []int{*w.Rules[0].Weight, *w.Rules[1].Weight})
+		require.True(t, w.Rules[0].Divides && w.Rules[1].Divides)
+	}
+	f("900", "100", 9, 1)
+	f("256", "128", 256, 128)
+	f("999", "1", 256, 1)
+	f("1000", "0", 1, 0)
+	f("0", "0", 0, 0)
+	f("1000", "999", 256, 256)
+
+	w := Decode(served("traefik.http.services.s.loadbalancer.server.weight=1000"), nil)
+	require.Equal(t, 256, *w.Groups[0].Weight)
+	require.Equal(t, []string{"traefik.http.services.s.loadbalancer.server.weight: 1000 is more than 256, which counts"}, problems(w))
+}
+
 func TestTraefik3_Shared(t *testing.T) {
 	other := subject("traefik.http.middlewares.strip.stripprefix.prefixes=/a\n" +
 		"traefik.http.middlewares.auth.basicauth.users=a:b\n" +
