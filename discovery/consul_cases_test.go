@@ -51,7 +51,6 @@ var catalogDifferences = map[string]string{
 	"v3-consulcatalog-build/024":         "h2c is not spoken: the rule answers 503 and says so",
 	"v3-consulcatalog-build/030":         "an instance without a port is asked on the port of the rule",
 	"v3-consulcatalog-build/031":         "an instance without a port is asked on the port of the rule",
-	"v3-consulcatalog-build/035":         "Tag is no constraint of ours: Validate says so at the start",
 	"v3-consulcatalog-build/036":         "basicAuth is not supported: the rule answers 503 and says so",
 	"v3-consulcatalog-build/048":         "neither the service mesh nor canaries are supported: a canary is an instance like others",
 	"v3-consulcatalog-strict-checks/002": "the rule stays while no instance passes, and answers 503",
