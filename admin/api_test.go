@@ -103,7 +103,7 @@ func TestAPI_Backends(t *testing.T) {
 		require.True(t, b.TryBegin(0))
 	}
 	gone := netip.MustParseAddrPort("192.0.2.1:80")
-	d.Registry.Backend(gone, nil)
+	d.Registry.Backend(gone, nil, "")
 
 	var list []backendView
 	d.decode("/api/backends", &list)

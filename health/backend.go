@@ -33,10 +33,12 @@ const (
 	Unjudged
 )
 
-// Key names a Backend: the same address under two checks is two facts.
+// Key names a Backend: the same address under two checks, or spoken to in two
+// ways, is two facts.
 type Key struct {
-	Addr  netip.AddrPort
-	Check string // canonical text of the active check, "" without one
+	Addr      netip.AddrPort
+	Check     string // canonical text of the active check, "" without one
+	Transport string // canonical text of the Transport, "" for a bare connection
 }
 
 // Backend is the live record of one address: in flight, failures, up or down.

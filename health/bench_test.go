@@ -14,7 +14,7 @@ func BenchmarkRegistry_Backend(b *testing.B) {
 			r := NewRegistry()
 			b.ReportAllocs()
 			for i := range b.N {
-				r.Backend(addressNo(i%100_000), c)
+				r.Backend(addressNo(i%100_000), c, "")
 			}
 		})
 	}
@@ -28,7 +28,7 @@ func BenchmarkChecker_Set(b *testing.B) {
 	r, c, check := NewRegistry(), NewChecker(zap.NewNop()), &Check{}
 	var uses []Use
 	for i := range 10_000 {
-		uses = append(uses, Use{r.Backend(addressNo(i), check), check, "blog"})
+		uses = append(uses, Use{r.Backend(addressNo(i), check, ""), check, "blog"})
 	}
 	for b.Loop() {
 		c.Set(uses)

@@ -86,7 +86,7 @@ func TestChecker_TakesDownAndUp(t *testing.T) {
 		changes := make(chan change, 10)
 		w.OnChange = func(b *Backend, down bool, v *Verdict) { changes <- change{b.Addr, down, v.Reason} }
 		check := &Check{Interval: time.Second}
-		b := NewRegistry().Backend(addr1, check)
+		b := NewRegistry().Backend(addr1, check, "")
 		w.Set([]Use{{b, check, "blog"}})
 
 		pass(2 * time.Second)
@@ -123,7 +123,7 @@ func TestChecker_NewDeadServerLeavesWithinASecond(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.say(func(string) error { return errors.New("connect: connection refused") })
 		check := &Check{Interval: time.Hour}
-		b := NewRegistry().Backend(addr1, check)
+		b := NewRegistry().Backend(addr1, check, "")
 		w.Set([]Use{{b, check, "blog"}})
 		pass(time.Second)
 		require.True(t, b.Down())
@@ -137,7 +137,7 @@ func TestChecker_Schedule(t *testing.T) {
 		var uses []Use
 		for i := range 1000 {
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
-			uses = append(uses, Use{r.Backend(addr, check), check, "blog"})
+			uses = append(uses, Use{r.Backend(addr, check, ""), check, "blog"})
 		}
 		w.Set(uses)
 		pass(45 * time.Second)
@@ -163,7 +163,7 @@ func TestChecker_ReloadKeepsScheduleAndState(t *testing.T) {
 	schedule := func(reload bool) (times []time.Duration) {
 		inBubble(t, func(t *testing.T, w *world) {
 			check := &Check{Interval: 10 * time.Second}
-			b := NewRegistry().Backend(addr1, check)
+			b := NewRegistry().Backend(addr1, check, "")
 			for range 300 {
 				if reload || w.times(addr1) == nil {
 					w.Set([]Use{{b, check, "blog"}})
@@ -185,8 +185,8 @@ func TestChecker_RemovedServerIsNotProbed(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		check := &Check{Interval: time.Second}
 		r := NewRegistry()
-		b := r.Backend(addr1, check)
-		other := r.Backend(addr2, check)
+		b := r.Backend(addr1, check, "")
+		other := r.Backend(addr2, check, "")
 		w.Set([]Use{{b, check, "blog"}, {other, check, "blog"}})
 		pass(5 * time.Second)
 		before := len(w.times(addr1))
@@ -202,7 +202,7 @@ func TestChecker_RemovedDuringItsProbe(t *testing.T) {
 		probing, release := make(chan struct{}), make(chan struct{})
 		w.say(func(string) error { probing <- struct{}{}; <-release; return errors.New("late") })
 		check := &Check{Interval: time.Second}
-		b := NewRegistry().Backend(addr1, check)
+		b := NewRegistry().Backend(addr1, check, "")
 		use := []Use{{b, check, "blog"}}
 		w.Set(use)
 		<-probing
@@ -231,7 +231,7 @@ func TestChecker_SlowServerIsNotProbedTwiceAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.say(func(string) error { time.Sleep(5 * time.Second); return nil })
 		check := &Check{Interval: time.Second}
-		b := NewRegistry().Backend(addr1, check)
+		b := NewRegistry().Backend(addr1, check, "")
 		w.Set([]Use{{b, check, "blog"}})
 		pass(time.Minute)
 		require.InDelta(t, 12, len(w.times(addr1)), 1)
@@ -246,7 +246,7 @@ func TestChecker_SilentServersDoNotExceedTheLimit(t *testing.T) {
 		var uses []Use
 		for i := range 2 * maxProbes {
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
-			uses = append(uses, Use{r.Backend(addr, check), check, "blog"})
+			uses = append(uses, Use{r.Backend(addr, check, ""), check, "blog"})
 		}
 		w.Set(uses)
 		pass(1500 * time.Millisecond)
@@ -262,7 +262,7 @@ func TestChecker_OurOwnLimitsTakeNobodyDown(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.say(func(string) error { return fmt.Errorf("%w: too many open files", errOurs) })
 		check := &Check{Interval: time.Second}
-		b := NewRegistry().Backend(addr1, check)
+		b := NewRegistry().Backend(addr1, check, "")
 		w.Set([]Use{{b, check, "blog"}})
 		pass(10 * time.Second)
 		require.False(t, b.Down())
@@ -274,7 +274,7 @@ func TestChecker_OurOwnLimitsTakeNobodyDown(t *testing.T) {
 func TestChecker_InvalidCheckIsLogged(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		check := &Check{RequestLine: "GET"}
-		b := NewRegistry().Backend(addr1, check)
+		b := NewRegistry().Backend(addr1, check, "")
 		w.Set([]Use{{b, check, "blog"}})
 		require.Equal(t, "server is not checked", w.logs.All()[0].Message)
 		pass(5 * time.Second)

@@ -24,10 +24,10 @@ func NewRegistry() *Registry {
 	return &Registry{backends: make(map[Key]*Backend)}
 }
 
-// Backend returns the record of addr under c, nil meaning no active check. A
-// new one is up, unless c says InitialDown.
-func (r *Registry) Backend(addr netip.AddrPort, c *Check) *Backend {
-	key := Key{Addr: addr, Check: c.Key()}
+// Backend returns the record of addr under c, nil meaning no active check, and
+// the Transport with that Key. A new one is up, unless c says InitialDown.
+func (r *Registry) Backend(addr netip.AddrPort, c *Check, transport string) *Backend {
+	key := Key{Addr: addr, Check: c.Key(), Transport: transport}
 	now := Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +64,7 @@ func (r *Registry) Sweep(now int64, keep func(*Backend) bool) []*Backend {
 	return retired
 }
 
-// All lists the Backends by address and check.
+// All lists the Backends by address, check and Transport.
 func (r *Registry) All() []*Backend {
 	r.mu.Lock()
 	all := make([]*Backend, 0, len(r.backends))
@@ -73,7 +73,7 @@ func (r *Registry) All() []*Backend {
 	}
 	r.mu.Unlock()
 	slices.SortFunc(all, func(a, b *Backend) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Check, b.Check))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Transport, b.Transport))
 	})
 	return all
 }

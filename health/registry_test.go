@@ -13,30 +13,30 @@ var addr1, addr2 = netip.MustParseAddrPort("10.0.0.1:80"), netip.MustParseAddrPo
 
 func TestRegistry_OneBackendPerAddressAndCheck(t *testing.T) {
 	r := NewRegistry()
-	b := r.Backend(addr1, nil)
-	require.Same(t, b, r.Backend(addr1, nil))
-	require.NotSame(t, b, r.Backend(addr2, nil))
-	checked := r.Backend(addr1, &Check{})
+	b := r.Backend(addr1, nil, "")
+	require.Same(t, b, r.Backend(addr1, nil, ""))
+	require.NotSame(t, b, r.Backend(addr2, nil, ""))
+	checked := r.Backend(addr1, &Check{}, "")
 	require.NotSame(t, b, checked)
-	require.Same(t, checked, r.Backend(addr1, &Check{ExpectStatus: "200"}), "equal in effect: TCP has no status")
-	require.Equal(t, []*Backend{b, checked, r.Backend(addr2, nil)}, r.All())
+	require.Same(t, checked, r.Backend(addr1, &Check{ExpectStatus: "200"}, ""), "equal in effect: TCP has no status")
+	require.Equal(t, []*Backend{b, checked, r.Backend(addr2, nil, "")}, r.All())
 	require.Nil(t, b.Status())
 	require.Equal(t, Initializing, checked.Status().Phase)
 }
 
 func TestRegistry_InitialDown(t *testing.T) {
 	r := NewRegistry()
-	b := r.Backend(addr1, &Check{InitialDown: true})
+	b := r.Backend(addr1, &Check{InitialDown: true}, "")
 	require.False(t, b.Usable(Now()))
 	require.Equal(t, "down", b.State(Now()))
 	require.Equal(t, "no check has passed yet", b.Verdict().Reason)
 	require.True(t, b.Status().Down)
-	require.True(t, r.Backend(addr1, &Check{}).Usable(Now()))
+	require.True(t, r.Backend(addr1, &Check{}, "").Usable(Now()))
 }
 
 func TestRegistry_Sweep(t *testing.T) {
 	r := NewRegistry()
-	kept, left := r.Backend(addr1, nil), r.Backend(addr2, nil)
+	kept, left := r.Backend(addr1, nil, ""), r.Backend(addr2, nil, "")
 	keep := func(b *Backend) bool { return b == kept }
 	f := func(now int64, want ...*Backend) {
 		t.Helper()
@@ -56,7 +56,7 @@ func TestRegistry_Sweep(t *testing.T) {
 	f(now+long, left)
 	f(now + 2*long)
 	require.Equal(t, []*Backend{kept}, r.All())
-	again := r.Backend(addr2, nil)
+	again := r.Backend(addr2, nil, "")
 	require.NotSame(t, left, again)
 
 	keep = func(*Backend) bool { return false }
@@ -70,7 +70,7 @@ func TestRegistry_Concurrent(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 1000 {
-				b := r.Backend(addr1, &Check{})
+				b := r.Backend(addr1, &Check{}, "")
 				require.Equal(t, addr1, b.Addr)
 				r.Sweep(Now()+int64(time.Hour), func(b *Backend) bool { return false })
 				r.All()

@@ -76,7 +76,7 @@ func TestStatus_Phase(t *testing.T) {
 func TestBackend_StateAndEjection(t *testing.T) {
 	now := Now()
 	c := DefaultCheck
-	b := NewRegistry().Backend(addr1, &c)
+	b := NewRegistry().Backend(addr1, &c, "")
 	eject := func() {
 		t.Helper()
 		for range ejectAfter {

@@ -34,7 +34,7 @@ func (p *Proxy) awaitLeaving(port uint16) {
 	patience, cancel := context.WithTimeout(context.Background(), leavePatience)
 	defer cancel()
 	p.leaving = slices.DeleteFunc(p.leaving, func(l *listener) bool {
-		if l.port == port {
+		if l.socket.Port == port {
 			select {
 			case <-l.gone:
 			case <-patience.Done():

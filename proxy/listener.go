@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 // portState is what an Exchange on one listener works with. It never changes;
 // Apply stores a new one, and each Exchange keeps the one it started with.
 type portState struct {
+	protocol  string // one of rules.Protocols; new connections follow a change
 	table     *rules.PortTable
 	opts      *Options
 	port      uint16
@@ -24,9 +26,9 @@ type portState struct {
 
 // listener is one address and port: a listening socket per Loop, because with
 // SO_REUSEPORT the kernel spreads new connections without a lock between them.
+// It stays when its port is to speak another protocol.
 type listener struct {
-	addr      netip.Addr
-	port      uint16
+	socket    rules.Listen // see rules.Listen.Socket
 	fds       []int
 	state     atomic.Pointer[portState]
 	closed    atomic.Bool // removed or draining: answer once more, then close
@@ -36,15 +38,16 @@ type listener struct {
 }
 
 func (l *listener) String() string {
-	if !l.addr.IsValid() {
-		return ":" + strconv.Itoa(int(l.port))
+	if !l.socket.Address.IsValid() {
+		return ":" + strconv.Itoa(int(l.socket.Port))
 	}
-	return netip.AddrPortFrom(l.addr, l.port).String()
+	return netip.AddrPortFrom(l.socket.Address, l.socket.Port).String()
 }
 
-func (l *listener) use(t *rules.PortTable, o *Options) {
-	field := append(strconv.AppendInt([]byte("X-Forwarded-Port: "), int64(l.port), 10), "\r\n"...)
-	l.state.Store(&portState{table: t, opts: o, port: l.port, portField: field})
+func (l *listener) use(protocol string, t *rules.PortTable, o *Options) {
+	port := l.socket.Port
+	field := append(strconv.AppendInt([]byte("X-Forwarded-Port: "), int64(port), 10), "\r\n"...)
+	l.state.Store(&portState{protocol: protocol, table: t, opts: o, port: port, portField: field})
 }
 
 // acceptor is a listener's socket in one Loop.
@@ -107,6 +110,18 @@ func (a *acceptor) Expired() {
 	}
 }
 
+// served are the protocols that the engine speaks.
+var served = []string{rules.HTTP}
+
+func checkServed(ports []rules.Listen) error {
+	for _, at := range ports {
+		if !slices.Contains(served, at.Protocol) {
+			return &ListenError{at, fmt.Errorf("listen on %s: this build does not speak %s", at, at.Protocol)}
+		}
+	}
+	return nil
+}
+
 // ListenError is why a listener cannot be opened.
 type ListenError struct {
 	Listen rules.Listen
@@ -123,7 +138,7 @@ func (e *ListenError) Unwrap() error { return e.Err }
 // process, or new ones.
 func (p *Proxy) open(at rules.Listen) (*listener, error) {
 	p.awaitLeaving(at.Port)
-	l := &listener{addr: at.Address, port: at.Port, gone: make(chan struct{})}
+	l := &listener{socket: at.Socket(), gone: make(chan struct{})}
 	l.fds = p.takeInherited(at)
 	if l.fds == nil {
 		fds, err := p.listen(at.Address, at.Port, len(p.cores))
@@ -211,8 +226,11 @@ func (p *Proxy) begin(l *listener) {
 func (p *Proxy) TryListen(t *rules.Table) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := checkServed(t.Ports()); err != nil {
+		return err
+	}
 	for _, at := range t.Ports() {
-		if p.listeners[at] != nil {
+		if p.listeners[at.Socket()] != nil {
 			continue
 		}
 		p.awaitLeaving(at.Port)

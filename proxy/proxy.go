@@ -122,9 +122,12 @@ func (p *Proxy) Stop() {
 func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	want := map[rules.Listen]bool{}
+	if err := checkServed(t.Ports()); err != nil {
+		return err
+	}
+	want := map[rules.Listen]rules.Listen{}
 	for _, at := range t.Ports() {
-		want[at] = true
+		want[at.Socket()] = at
 	}
 	opened, err := p.openAll(t.Ports())
 	if err != nil {
@@ -132,9 +135,9 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 	}
 	p.table.Store(t)
 	p.reloads.applied.Add(1)
-	for at, l := range p.listeners {
-		if want[at] {
-			l.use(t.On(at.Address, at.Port), o)
+	for socket, l := range p.listeners {
+		if at, wanted := want[socket]; wanted {
+			l.use(at.Protocol, t.On(at), o)
 		}
 	}
 	for _, l := range opened {
@@ -142,7 +145,7 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 		p.log.Info("listening", zap.Stringer("listener", l))
 	}
 	for at, l := range p.listeners {
-		if !want[at] {
+		if _, wanted := want[at]; !wanted {
 			delete(p.listeners, at)
 			p.end(l, 0)
 			p.log.Info("stopped listening", zap.Stringer("listener", l))
@@ -157,19 +160,19 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 // openAll opens the listeners that are missing, all of them or none.
 func (p *Proxy) openAll(ports []rules.Listen) (opened []*listener, err error) {
 	for _, at := range ports {
-		if p.listeners[at] != nil {
+		if p.listeners[at.Socket()] != nil {
 			continue
 		}
 		l, err := p.open(at)
 		if err != nil {
 			for _, l := range opened {
 				closeAll(l.fds)
-				delete(p.listeners, rules.Listen{Address: l.addr, Port: l.port, Protocol: "http"})
+				delete(p.listeners, l.socket)
 			}
 			return nil, err
 		}
 		opened = append(opened, l)
-		p.listeners[at] = l
+		p.listeners[l.socket] = l
 	}
 	return opened, nil
 }

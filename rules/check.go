@@ -22,6 +22,12 @@ func (s *Service) check() error {
 			return fmt.Errorf("health_check: %w", err)
 		}
 	}
+	if err := s.TLS.Validate(); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	if s.ProxyProtocol > ProxyV2 {
+		return fmt.Errorf("proxy_protocol: unknown version %d; want v1 or v2", s.ProxyProtocol)
+	}
 	for _, limit := range []struct {
 		key   string
 		value int64

@@ -10,11 +10,13 @@ import (
 // nothing else: it is equal for two rules that Compile would join because they
 // match the same. It is "" for a rule whose match cannot be compiled.
 func (r *Rule) Claim() string {
-	m, err := newMatch(r)
+	n := *r
+	n.normalize()
+	m, err := newMatch(&n)
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprint(Listen{r.Address.Unmap(), r.Port, "http"}, "\x00", m.key)
+	return fmt.Sprint(n.Listen(), "\x00", m.key)
 }
 
 // Title is how problems call r: its name, else what it matches.

@@ -22,26 +22,27 @@ type Input struct {
 
 // Backends hands out live records; *health.Registry implements it.
 type Backends interface {
-	Backend(addr netip.AddrPort, check *health.Check) *health.Backend
+	Backend(addr netip.AddrPort, check *health.Check, transport string) *health.Backend
 }
 
 // NoBackends is for validation only: every Backend is a new one that nobody else knows.
 type NoBackends struct{}
 
 // Backend implements Backends.
-func (NoBackends) Backend(addr netip.AddrPort, check *health.Check) *health.Backend {
-	return &health.Backend{Key: health.Key{Addr: addr, Check: check.Key()}}
+func (NoBackends) Backend(addr netip.AddrPort, check *health.Check, transport string) *health.Backend {
+	return &health.Backend{Key: health.Key{Addr: addr, Check: check.Key(), Transport: transport}}
 }
 
 // Compile builds the Table and lists what it could not use (Problem.Fatal) or
-// warns of. It is pure but for reg, which it asks once for each address and
-// check. It does not change the Input, and nobody else may afterwards: the Table refers to it.
+// warns of. It is pure but for reg, which it asks once for each address,
+// check and transport. It does not change the Input, and nobody else may afterwards: the Table refers to it.
 func Compile(in Input, reg Backends) (*Table, []Problem) {
 	c := &compiler{
 		table:    &Table{ports: make(map[Listen]*PortTable)},
 		services: make(map[string]*announced, len(in.Services)),
 		drafts:   make(map[draftKey]*draft, len(in.Rules)),
 		ports:    make(map[Listen][]*draft),
+		sockets:  make(map[Listen]*Rule),
 		unknown:  make(map[string]error),
 		pools:    pools{reg: reg, byKey: make(map[string]*Pool), backends: make(map[health.Key]int)},
 	}
@@ -63,13 +64,19 @@ type compiler struct {
 	unknown  map[string]error // by name, so that near misses are looked for once
 	drafts   map[draftKey]*draft
 	ports    map[Listen][]*draft // in declaration order
+	sockets  map[Listen]*Rule    // by Listen.Socket, the first rule
 	pools    pools
 }
 
 // announced is a Service; problem says why no rule can use it.
 type announced struct {
 	Service
-	problem error
+	problem   error
+	transport func(host string) string // Key of the Transport to a server written as host
+}
+
+func newAnnounced(s Service) *announced {
+	return &announced{s, s.check(), health.KeyFor(s.TLS, uint8(s.ProxyProtocol))}
 }
 
 // draft is an Entry in the making: one match and the rules that have it.
@@ -94,7 +101,7 @@ func (c *compiler) addService(s Service) {
 		})
 		return
 	}
-	c.services[s.Name] = &announced{s, s.check()}
+	c.services[s.Name] = newAnnounced(s)
 	if err := c.services[s.Name].problem; err != nil {
 		c.problems = append(c.problems, Problem{
 			Origin: s.Origin, Fatal: true,
@@ -115,9 +122,13 @@ func (c *compiler) addRule(r Rule, declared int) {
 		c.problems = append(c.problems, Problem{Origin: r.Origin, Rule: r.Title(), Reason: err.Error(), Fatal: true})
 		return
 	}
-	l := Listen{r.Address.Unmap(), r.Port, "http"}
+	l := r.Listen()
 	if r.Name == "" {
 		r.Name = derivedName(l, m)
+	}
+	if p := c.claim(l, &r); p != nil {
+		c.problems = append(c.problems, *p)
+		return
 	}
 	key := draftKey{l, m.key}
 	d := c.drafts[key]
@@ -125,13 +136,14 @@ func (c *compiler) addRule(r Rule, declared int) {
 		d = &draft{ranked: ranked{m, r.Priority, declared}, rule: r, rewrites: rewrites, redirect: redirect}
 		c.drafts[key] = d
 		c.ports[l] = append(c.ports[l], d)
-	} else if option := differs(&d.rule, &r); option != "" {
+	} else if option := c.differs(d, &r); option != "" {
 		c.problems = append(c.problems, Problem{
 			Origin: r.Origin, Other: d.rule.Origin, Rule: r.Name, Fatal: true,
 			Reason: fmt.Sprintf("rule %q has the same match but another %s; want the same, or another match", d.rule.Name, option),
 		})
 		return
 	}
+	d.rule.ACME = d.rule.ACME || r.ACME
 	if r.forwards() {
 		d.shares = append(d.shares, share{c.services[r.Service], r.TargetPort, weightOf(r.Weight), r.Share, r.Divides})
 	}
@@ -141,9 +153,24 @@ func (c *compiler) addRule(r Rule, declared int) {
 func derivedName(l Listen, m *match) string {
 	at := fmt.Sprint(l.Port)
 	if l.Address.IsValid() {
-		at = l.String()
+		at = Listen{Address: l.Address, Port: l.Port}.String()
+	}
+	if l.Protocol == UDP {
+		at += "/udp" // the same port may have a rule for tcp
 	}
 	return at + " " + m.String()
+}
+
+// differs is differs of the rules, and of how their servers are spoken to: a
+// Pool does that in one way.
+func (c *compiler) differs(d *draft, r *Rule) string {
+	if option := differs(&d.rule, r); option != "" {
+		return option
+	}
+	if len(d.shares) > 0 && r.forwards() && d.shares[0].service.transport("") != c.services[r.Service].transport("") {
+		return "tls or proxy_protocol of its service"
+	}
+	return ""
 }
 
 // differs names the first option in which two rules of one match differ, "" for none.
@@ -181,11 +208,9 @@ func (c *compiler) check(r *Rule) (*match, error) {
 	if r.Port == 0 {
 		return nil, errors.New("source_port: 0 is not a port; want 1 to 65535")
 	}
-	if r.Protocol == "" {
-		r.Protocol = "http"
-	}
-	if r.Protocol != "http" {
-		return nil, fmt.Errorf("protocol %q is not supported yet; want \"http\"", r.Protocol)
+	r.normalize()
+	if err := r.checkProtocol(); err != nil {
+		return nil, err
 	}
 	if w := weightOf(r.Weight); w < 0 || w > mostWeight {
 		return nil, fmt.Errorf("weight: %d is out of range; want 0 to %d", w, mostWeight)
@@ -227,6 +252,9 @@ func (c *compiler) checkTarget(r *Rule) error {
 	}
 	if s.problem != nil {
 		return fmt.Errorf("service %q (%s): %w", s.Name, s.Origin, s.problem)
+	}
+	if err := s.checkProtocol(r.Protocol); err != nil {
+		return fmt.Errorf("service %q (%s): %w", s.Name, s.Origin, err)
 	}
 	return nil
 }
@@ -293,6 +321,12 @@ func (c *compiler) buildPort(l Listen, drafts []*draft) {
 				Reason: fmt.Sprintf("can never be reached: rule %q comes first and takes all of its requests", by.Rule.Name),
 			})
 		}
+		if d.rule.ACME && len(e.Hosts()) == 0 {
+			c.problems = append(c.problems, Problem{
+				Origin: d.rule.Origin, Rule: d.rule.Name,
+				Reason: "asks for a certificate by ACME, but names no host in full; want a hostname without a star, or a certificate under certs",
+			})
+		}
 		x.add(rank, e)
 		byMatch[d.key] = e
 		if open != x && d.open() {
@@ -300,7 +334,7 @@ func (c *compiler) buildPort(l Listen, drafts []*draft) {
 		}
 		c.table.entries = append(c.table.entries, e)
 	}
-	c.table.ports[l] = &PortTable{index: x, byMatch: byMatch}
+	c.table.ports[l] = &PortTable{index: x, byMatch: byMatch, proxyIn: c.sockets[l.Socket()].ProxyIn}
 }
 
 // orderOf is Rancher's order when all rules of the port want it.

@@ -20,7 +20,7 @@ func compile(rules ...Rule) (*Table, []Problem) {
 }
 
 // on80 is the part of t for the listener on port 80 of all addresses.
-func on80(t *Table) *PortTable { return t.On(netip.Addr{}, 80) }
+func on80(t *Table) *PortTable { return t.On(Listen{Port: 80, Protocol: HTTP}) }
 
 func TestCompile_RejectsRules(t *testing.T) {
 	f := func(r Rule, want string) {
@@ -37,7 +37,6 @@ func TestCompile_RejectsRules(t *testing.T) {
 	f(Rule{Port: 80}, "service: missing; want the name of a service, or a redirect")
 	f(Rule{Port: 80, Service: "blgo"}, `service: unknown service "blgo"; did you mean "blog"?; known are blog, shop`)
 	f(Rule{Port: 80, Service: "wiki"}, `service: unknown service "wiki"; known are blog, shop`)
-	f(Rule{Port: 80, Service: "blog", Protocol: "tcp"}, `protocol "tcp" is not supported yet; want "http"`)
 	f(Rule{Port: 80, Service: "blog", Weight: new(257)}, "weight: 257 is out of range; want 0 to 256")
 	f(Rule{Port: 80, Service: "blog", Weight: new(-1)}, "weight: -1 is out of range; want 0 to 256")
 	f(Rule{Port: 80, Service: "blog", Hostname: "a..b"}, `hostname: bad hostname "a..b": nothing between two dots, or before the first`)
@@ -159,8 +158,8 @@ func TestCompile_PoolHasLimitsOfItsFirstService(t *testing.T) {
 // asked counts what Compile asks for.
 type asked map[health.Key]int
 
-func (a asked) Backend(addr netip.AddrPort, c *health.Check) *health.Backend {
-	key := health.Key{Addr: addr, Check: c.Key()}
+func (a asked) Backend(addr netip.AddrPort, c *health.Check, transport string) *health.Backend {
+	key := health.Key{Addr: addr, Check: c.Key(), Transport: transport}
 	a[key]++
 	return &health.Backend{Key: key}
 }
@@ -204,10 +203,10 @@ func TestTable_OnIsExactAboutTheAddress(t *testing.T) {
 	local := netip.MustParseAddr("127.0.0.1")
 	table, _ := compile(Rule{Port: 80, Service: "blog"}, Rule{Port: 80, Address: local, Hostname: "a", Service: "shop"})
 	require.Equal(t, "blog", on80(table).Lookup(request("a/")).Rule.Service)
-	require.Equal(t, "shop", table.On(local, 80).Lookup(request("a/")).Rule.Service)
-	require.Equal(t, "shop", table.On(netip.MustParseAddr("::ffff:127.0.0.1"), 80).Lookup(request("a/")).Rule.Service)
-	require.Nil(t, table.On(local, 80).Lookup(request("b/")))
-	require.Nil(t, table.On(netip.Addr{}, 81).Lookup(request("a/")))
+	require.Equal(t, "shop", table.On(Listen{local, 80, HTTP}).Lookup(request("a/")).Rule.Service)
+	require.Equal(t, "shop", table.On(Listen{netip.MustParseAddr("::ffff:127.0.0.1"), 80, HTTP}).Lookup(request("a/")).Rule.Service)
+	require.Nil(t, table.On(Listen{local, 80, HTTP}).Lookup(request("b/")))
+	require.Nil(t, table.On(Listen{Port: 81, Protocol: HTTP}).Lookup(request("a/")))
 }
 
 func TestNearMisses(t *testing.T) {

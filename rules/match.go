@@ -80,6 +80,9 @@ func newExprMatch(r *Rule) (*match, error) {
 	if err != nil {
 		return nil, inRule(r.Expr, err)
 	}
+	if err := r.checkStreamExpr(tree); err != nil {
+		return nil, inRule(r.Expr, err)
+	}
 	c, err := newCondition(tree)
 	if err != nil {
 		return nil, inRule(r.Expr, err)

@@ -70,7 +70,7 @@ func (p *pools) fill(pool *Pool, shares []share) {
 				continue // a DNS name that has no address yet
 			}
 			addr := netip.AddrPortFrom(inst.Addr.Unmap(), cmp.Or(inst.Port, s.port))
-			b := p.backend(addr, inst.Host, &s.service.Service)
+			b := p.backend(addr, inst.Host, s.service)
 			if has[b] {
 				continue
 			}
@@ -103,13 +103,16 @@ func (p *Pool) reduce(tier int) {
 }
 
 // backend asks for a Backend, and notes that s uses it.
-func (p *pools) backend(addr netip.AddrPort, host string, s *Service) *health.Backend {
-	key := health.Key{Addr: addr, Check: s.Check.Key()}
+func (p *pools) backend(addr netip.AddrPort, host string, s *announced) *health.Backend {
+	key := health.Key{Addr: addr, Check: s.Check.Key(), Transport: s.transport(host)}
 	i, known := p.backends[key]
 	if !known {
 		i = len(p.uses)
 		p.backends[key] = i
-		p.uses = append(p.uses, BackendUse{Backend: p.reg.Backend(addr, s.Check), Check: s.Check, Host: host})
+		p.uses = append(p.uses, BackendUse{
+			Backend: p.reg.Backend(addr, s.Check, key.Transport), Check: s.Check, Host: host,
+			Transport: health.Transport{TLS: s.TLS, Host: host, Proxy: uint8(s.ProxyProtocol)},
+		})
 	}
 	use := &p.uses[i]
 	if !slices.Contains(use.Services, s.Name) {

@@ -23,6 +23,8 @@ type Pool struct {
 	Retries         *int
 	WhenAllDown     WhenAllDown
 	Hold            time.Duration // how long an Exchange that no Target can take waits for one that can
+	TLS             *health.TLS
+	ProxyProtocol   ProxyProtocol
 
 	newPicker newPicker
 	turn      atomic.Pointer[turn]
@@ -50,6 +52,8 @@ func newPool(id int, name string, s *Service) *Pool {
 		Retries:         s.Retries,
 		WhenAllDown:     s.WhenAllDown,
 		Hold:            valueOf(s.Hold, 0),
+		TLS:             s.TLS,
+		ProxyProtocol:   s.ProxyProtocol,
 		newPicker:       pickers[cmp.Or(s.Balance, DefaultBalance)],
 	}
 }

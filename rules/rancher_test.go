@@ -22,14 +22,10 @@ var rancherDifferences = map[string]string{
 	"observed-routing-017": "the reference names two pools alike and drops one; foo.com and *.foo.com stay apart here",
 	"observed-routing-018": "the reference names two pools alike and drops one; foo-bar.com and foo.bar.com stay apart here",
 	"observed-routing-020": "the reference merges a wildcard into an exact host; foo.com and foo.com* stay apart here",
-	"observed-routing-034": "protocol tcp is rejected by name until it exists",
-	"rancher-rules-001":    "protocol tcp is rejected by name until it exists",
-	"rancher-rules-002":    "protocol tcp is rejected by name until it exists",
-	"rancher-rules-006":    "protocol tcp is rejected by name until it exists",
-	"rancher-rules-007":    "protocol tcp is rejected by name until it exists",
-	"rancher-rules-008":    "protocol tcp is rejected by name until it exists",
-	"rancher-rules-011":    "protocol tcp is rejected by name until it exists",
-	"observed-routing-035": "protocol udp is rejected by name, with the rule; the reference drops it silently and lists a pool",
+	"rancher-rules-006":    "which servers are near is for the Source to say",
+	"rancher-rules-007":    "which containers run is for the Source to say",
+	"rancher-rules-008":    "which containers run is for the Source to say",
+	"rancher-rules-011":    "a name becomes a server once its address is known",
 }
 
 type rancherCase struct {
@@ -159,7 +155,7 @@ func (c *rancherCase) compare() (off []string) {
 		if p.To != nil {
 			want = *p.To
 		}
-		got := probe(table.On(netip.Addr{}, 18000), p.Host+p.Path)
+		got := probe(table.On(Listen{Port: 18000, Protocol: table.Ports()[0].Protocol}), p.Host+p.Path)
 		to[got]++
 		if c.Expectation.Distribution == nil {
 			differ("probe "+p.Host+p.Path, got, want)

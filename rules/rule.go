@@ -41,7 +41,7 @@ type Rule struct {
 	Origin   string     // where it was written: "rules.yml:14", a container and its label, ...
 	Port     uint16     // source_port
 	Address  netip.Addr // bind address; the zero Addr means all, IPv4 and IPv6
-	Protocol string     // "http"; "" means http
+	Protocol string     // one of Protocols; "" means http
 
 	Hostname  string // exact, *.suffix, prefix.*, or "" for any
 	Path      string // "" for any
@@ -63,6 +63,8 @@ type Rule struct {
 	Rewrites    []Rewrite // after the three above, each on the result of the one before
 	Redirect    *Redirect
 	ServerHost  bool   // send the server's own address as Host
+	ProxyIn     bool   // the port's connections begin with a PROXY protocol header, if they come from a trusted peer
+	ACME        bool   // get certificates for its hostnames by ACME; with https and tls
 	Refuse      string // not "": answer 503 with this reason, because the rule asks for protection that cannot be given
 
 	RequestHeaders  HeaderEdit
@@ -157,6 +159,8 @@ type Service struct {
 	ResponseTimeout time.Duration // to the response head; 0: the default
 	Retries         *int          // further attempts after the first; nil: the default
 	WhenAllDown     WhenAllDown
+	TLS             *health.TLS   // how its servers are spoken to over TLS; nil: in the clear
+	ProxyProtocol   ProxyProtocol // the header that its servers get before anything else
 	// Hold is how long a request that no instance can take waits for one that can,
 	// 0 not at all; nil: as long as the Source thinks right.
 	Hold *time.Duration

@@ -28,12 +28,17 @@ type Listen struct {
 	Protocol string // one of Protocols
 }
 
-// String is the socket as people write it: "*:80", "127.0.0.1:80", "[::1]:80".
+// String is the socket as people write it, with what is spoken on it unless that
+// is http: "*:80", "127.0.0.1:80", "[::1]:443/https".
 func (l Listen) String() string {
-	if !l.Address.IsValid() {
-		return fmt.Sprintf("*:%d", l.Port)
+	at := fmt.Sprintf("*:%d", l.Port)
+	if l.Address.IsValid() {
+		at = netip.AddrPortFrom(l.Address, l.Port).String()
 	}
-	return netip.AddrPortFrom(l.Address, l.Port).String()
+	if l.Protocol == HTTP || l.Protocol == "" {
+		return at
+	}
+	return at + "/" + l.Protocol
 }
 
 // Entry is one compiled rule.
@@ -57,13 +62,20 @@ type BackendUse struct {
 	Check    *health.Check // nil without an active check
 	Host     string        // as the operator wrote it
 	Services []string      // names of the Services it serves, in order of first use
+
+	Transport health.Transport
 }
 
 // PortTable is the part of a Table that one listener needs.
 type PortTable struct {
 	index   *index
 	byMatch map[string]*Entry
+	proxyIn bool
 }
+
+// ProxyIn says whether connections from trusted peers begin with a PROXY
+// protocol header.
+func (t *PortTable) ProxyIn() bool { return t != nil && t.proxyIn }
 
 // Successor is the Entry with the match of e, an Entry of an earlier Table, that
 // changes requests and responses as e does; nil if there is none.
@@ -92,11 +104,12 @@ func compareListen(a, b Listen) int {
 	return cmp.Or(cmp.Compare(a.Port, b.Port), a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol))
 }
 
-// On is the part of the Table for the listener on addr and port: the rules
-// bound to exactly that address. It is nil when there are none; a nil
-// *PortTable matches nothing.
-func (t *Table) On(addr netip.Addr, port uint16) *PortTable {
-	return t.ports[Listen{Address: addr.Unmap(), Port: port, Protocol: "http"}]
+// On is the part of the Table for one listener: the rules bound to exactly that
+// address, of that protocol. It is nil when there are none; a nil *PortTable
+// matches nothing.
+func (t *Table) On(l Listen) *PortTable {
+	l.Address = l.Address.Unmap()
+	return t.ports[l]
 }
 
 // Entries lists the rules in the order in which they are tried, port by port.
@@ -121,6 +134,8 @@ func (t *Table) String() string {
 
 func (e *Entry) target() string {
 	switch {
+	case e.Rule.Refuse != "" && isStream(e.Listen.Protocol):
+		return "closed, " + e.Rule.Refuse
 	case e.Rule.Refuse != "":
 		return "503, " + e.Rule.Refuse
 	case e.Pool == nil:

@@ -26,7 +26,7 @@ func TestPortTable_Successor(t *testing.T) {
 	table := func(rs ...Rule) *PortTable {
 		table, problems := Compile(Input{Rules: rs, Services: []Service{service("blog", "10.0.0.1"), service("shop", "10.0.0.2")}}, NoBackends{})
 		require.Empty(t, problems)
-		return table.On(netip.Addr{}, 80)
+		return table.On(Listen{Port: 80, Protocol: HTTP})
 	}
 	f := func(want string, next ...Rule) {
 		t.Helper()

@@ -115,7 +115,7 @@ func (c *traefikCase) runMatch(t *testing.T) {
 	require.Len(t, c.Expect.Statuses, len(requests))
 	for i, r := range requests {
 		status := http.StatusNotFound
-		if table.On(netip.Addr{}, 80).Lookup(r.request()) != nil {
+		if table.On(Listen{Port: 80, Protocol: HTTP}).Lookup(r.request()) != nil {
 			status = http.StatusOK
 		}
 		require.Equal(t, c.Expect.Statuses[i], status, "request %d: %+v", i, r)
@@ -143,7 +143,7 @@ func (c *traefikCase) runPriority(t *testing.T) {
 	require.Empty(t, problems)
 	r := c.Input.Request
 	r.URL = "http://example.com" + r.Path
-	require.Equal(t, c.Expect.Matched, table.On(netip.Addr{}, 80).Lookup(r.request()).Rule.Name)
+	require.Equal(t, c.Expect.Matched, table.On(Listen{Port: 80, Protocol: HTTP}).Lookup(r.request()).Rule.Name)
 }
 
 func toTraefik(n *node) *traefikTree {

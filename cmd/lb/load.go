@@ -126,6 +126,6 @@ func takes(address string, l rules.Listen) bool {
 		return false
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && port != 0 && l.Port == uint16(port) &&
+	return err == nil && port != 0 && l.Port == uint16(port) && l.Protocol != rules.UDP &&
 		(!l.Address.IsValid() || l.Address.String() == host || l.Address.IsUnspecified())
 }

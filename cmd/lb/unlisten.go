@@ -18,7 +18,7 @@ func (s *server) compile(v *view, config *configs.Config) (*rules.Table, []rules
 	var rejected []rules.Problem
 	in := v.Input
 	in.Rules = slices.DeleteFunc(slices.Clone(v.Rules), func(r rules.Rule) bool {
-		taken := takes(config.Admin.Address, rules.Listen{Address: r.Address, Port: r.Port}) && !isOfFile(&r, config)
+		taken := takes(config.Admin.Address, r.Listen()) && !isOfFile(&r, config)
 		if taken {
 			rejected = append(rejected, rules.Problem{
 				Origin: r.Origin, Rule: r.Title(), Fatal: true,
@@ -47,7 +47,7 @@ func (s *server) leaveOut(v *view, config *configs.Config, err error) ([]rules.P
 	var out []rules.Problem
 	var rest []rules.Rule
 	for _, r := range v.Rules {
-		if r.Port != failed.Listen.Port || r.Address.Unmap() != failed.Listen.Address {
+		if r.Listen().Socket() != failed.Listen.Socket() {
 			rest = append(rest, r)
 			continue
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -163,7 +162,7 @@ func table1(t *testing.T, rule string) (*rules.PortTable, Wants) {
 	w := Decode(subject1(map[string]string{"traefik.frontend.rule": rule}), nil)
 	table, problems := rules.Compile(rules.Input{Rules: w.Rules, Services: services1(w)}, rules.NoBackends{})
 	require.Empty(t, problems, rule)
-	return table.On(netip.Addr{}, 80), w
+	return table.On(rules.Listen{Port: 80, Protocol: rules.HTTP}), w
 }
 
 func services1(w Wants) []rules.Service {
@@ -277,7 +276,7 @@ func testOrder1(t *testing.T, c *case1) {
 	w := Decode(subject1(labels), nil)
 	table, problems := rules.Compile(rules.Input{Rules: w.Rules, Services: services1(w)}, rules.NoBackends{})
 	require.Empty(t, problems)
-	e := table.On(netip.Addr{}, 80).Lookup((&request1{URL: "http://x" + in.Request.Path}).request())
+	e := table.On(rules.Listen{Port: 80, Protocol: rules.HTTP}).Lookup((&request1{URL: "http://x" + in.Request.Path}).request())
 	require.Equal(t, "test-"+want.Matched, e.Rule.Service)
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -87,7 +86,7 @@ func TestParseRule1_EditsThatDoNotCount(t *testing.T) {
 func answers(t *testing.T, w Wants, url string) (e *rules.Entry, location string) {
 	table, problems := rules.Compile(rules.Input{Rules: w.Rules, Services: services1(w)}, rules.NoBackends{})
 	require.Empty(t, problems)
-	if e = table.On(netip.Addr{}, 80).Lookup((&request1{URL: url}).request()); e != nil {
+	if e = table.On(rules.Listen{Port: 80, Protocol: rules.HTTP}).Lookup((&request1{URL: url}).request()); e != nil {
 		location = string(e.RedirectURL([]byte(url)))
 	}
 	return e, location
