@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"arzur.net/lb/rules"
@@ -111,8 +111,38 @@ func (a *announcement) add(m *member, w labels.Wants) {
 		}
 	}
 	for _, c := range slices.Sorted(maps.Keys(byClaim)) {
+		if c != "" { // else it is not known what they ask for, which Compile will say
+			byClaim[c] = a.agree(m, byClaim[c])
+		}
 		a.claim(c, byClaim[c])
 	}
+}
+
+// agree leaves out those of one member's rules for the same requests that go to
+// another service than the first, unless it is said which share each of them gets.
+func (a *announcement) agree(m *member, asking []rules.Rule) []rules.Rule {
+	slices.SortStableFunc(asking, func(x, y rules.Rule) int { return cmp.Compare(rank(&x), rank(&y)) })
+	first := &asking[0]
+	shares := func(r *rules.Rule) bool { return r.Weight != nil || r.Share > 0 }
+	// Dialects have different names for what labels name no service for.
+	unnamed := func(r *rules.Rule) bool { return r.Service == m.Group || r.Service == m.Service }
+	agreed := asking[:1:1]
+	for _, r := range asking[1:] {
+		if r.Service == first.Service || shares(&r) || shares(first) || unnamed(&r) && unnamed(first) {
+			agreed = append(agreed, r)
+		} else {
+			a.Warnings = append(a.Warnings, conflict(&r, first))
+		}
+	}
+	return agreed
+}
+
+// rank is lower for rules that come first.
+func rank(r *rules.Rule) int {
+	if r.Priority == 0 {
+		return math.MaxInt
+	}
+	return r.Priority
 }
 
 // replaced says whether all services of one that has gone have somebody else.
@@ -157,22 +187,12 @@ func (a *announcement) join(m *member, w *labels.Wants, g *labels.Group) bool {
 // miss reports a member without a server, if somebody meant it to have one: by
 // default every container of a machine is exposed.
 func (a *announcement) miss(m *member, g *labels.Group, why string) {
-	if !isLabelled(&m.Subject) {
+	if !labelled(m.Labels) {
 		return
 	}
 	a.Warnings = append(a.Warnings, rules.Problem{
 		Origin: m.Origin, Fatal: true, Reason: fmt.Sprintf("service %q: %s", g.Service.Name, why),
 	})
-}
-
-// isLabelled says whether a label asks for anything.
-func isLabelled(s *labels.Subject) bool {
-	for key := range s.Labels {
-		if strings.HasPrefix(key, "lb.") || strings.HasPrefix(key, "traefik.") {
-			return true
-		}
-	}
-	return false
 }
 
 // claim adds the rules of one member that ask for the same requests; "" are those

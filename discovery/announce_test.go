@@ -40,6 +40,21 @@ func TestAnnounce(t *testing.T) {
 	f("a: a.internal:80\nb: b.internal:80\n80 x -> a\n!container b: label lb.rule: service \"a\" gets these requests already; name the same service in both, or another match in one (container a: label lb.hostname)",
 		memberOf("a", 1, "lb.hostname", "x"),
 		memberOf("b", 2, "lb.rule", "Host(`X`)"))
+	// One container with two rules for the same requests: the one that comes first,
+	// by priority and else by name.
+	f("one: a.internal:80\ntwo: a.internal:80\n80 Host(`x`) -> two\n!container a: label traefik.http.routers.p.rule: service \"two\" gets these requests already; name the same service in both, or another match in one (container a: label traefik.http.routers.q.rule)",
+		memberOf("a", 1, "traefik.http.routers.p.rule", "Host(`x`)", "traefik.http.routers.p.service", "one",
+			"traefik.http.routers.q.rule", "Host(`x`)", "traefik.http.routers.q.service", "two", "traefik.http.routers.q.priority", "100",
+			"traefik.http.services.one.loadbalancer.server.port", "80", "traefik.http.services.two.loadbalancer.server.port", "81"))
+	f("a:80: a.internal:80\na:81: a.internal:80\n80 x -> a:80\n!container a: label lb.q.hostname: service \"a:80\" gets these requests already; name the same service in both, or another match in one (container a: label lb.p.hostname)",
+		memberOf("a", 1, "lb.p.hostname", "x", "lb.p.target_port", "80", "lb.q.hostname", "x", "lb.q.target_port", "81"))
+	// Unless it says which share each gets.
+	f("one: a.internal:80\ntwo: a.internal:80\n80 x -> one\n80 x -> two",
+		memberOf("a", 1, "lb.p.hostname", "x", "lb.p.service", "one", "lb.q.hostname", "x", "lb.q.service", "two", "lb.q.weight", "3"))
+	// Labels of Traefik 1 and 3 for the same requests are one wish.
+	both := memberOf("a", 1, "traefik.frontend.rule", "Host:x", "traefik.http.routers.r.rule", "Host(`x`)")
+	both.Group = "shop/a"
+	f("shop/a: a.internal:80\na: a.internal:80\n80 Host(`x`) -> a\n80 Host(`x`) -> shop/a", both)
 	// A weighted service is one rule for each of its parts, and no conflict.
 	f("one: a.internal:80\ntwo: b.internal:80\n80 Host(`x`) -> one\n80 Host(`x`) -> two\n80 Host(`y`) -> two",
 		memberOf("a", 1, "traefik.http.routers.r.rule", "Host(`x`)", "traefik.http.routers.r.service", "both",

@@ -263,7 +263,7 @@ func (w *dockerWatch) member(c *container) (m member, counts bool) {
 		place: func(wants *labels.Wants, g *labels.Group) placement { return w.place(c, wants, g) },
 	}
 	switch {
-	case c == w.own && !isLabelled(&m.Subject):
+	case c == w.own && !labelled(m.Labels):
 		return m, false
 	case c.state == api.StateRunning:
 		m.leaving = w.stops[c.id] != nil
