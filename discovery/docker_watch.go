@@ -57,7 +57,7 @@ func (w *dockerWatch) list(ctx context.Context) error {
 }
 
 // findOwn finds the container that lb runs in. On the host's network it is as
-// good as in none.
+// good as in none. However the Engine is reached, it is on this machine then.
 func (w *dockerWatch) findOwn() {
 	ids := ownIDs
 	if w.DockerConfig.own != nil {
@@ -66,10 +66,13 @@ func (w *dockerWatch) findOwn() {
 	w.own = nil
 	for _, id := range ids() {
 		for _, c := range w.containers {
-			if strings.HasPrefix(c.id, id) && !c.onHost() {
-				w.own = c
-				return
+			if !strings.HasPrefix(c.id, id) {
+				continue
 			}
+			if w.remote = ""; !c.onHost() {
+				w.own = c
+			}
+			return
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 type surroundings struct {
 	*DockerConfig
 	own        *container // the one that lb runs in; nil outside of all, and on the host's network
-	remote     string     // host of the Engine if it is on another machine
+	remote     string     // host of the Engine if it is on another machine than lb
 	containers map[string]*container
 }
 

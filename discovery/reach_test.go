@@ -144,6 +144,29 @@ func TestDocker_PublishedPorts(t *testing.T) {
 	f("tcp://127.0.0.1:2375", false, [2]string{"0.0.0.0", "8080"}, "10.0.0.1:80")
 }
 
+// Behind a socket proxy the Engine has the address of another container, but
+// lb's own shows that it is this machine's.
+func TestDocker_BehindASocketProxy(t *testing.T) {
+	f := func(mode string, shop fakeContainer, servers string) {
+		t.Helper()
+		got, problems := reached(t, shop, func(e *fakeEngine, c *DockerConfig) {
+			ownOn("web")(e, c)
+			e.turn("lb", func(c *fakeContainer) { c.mode = mode })
+			c.Endpoint = "tcp://172.18.0.9:2375"
+		})
+		require.Equal(t, servers, got)
+		require.Empty(t, problems)
+	}
+	published := fakeContainer{
+		networks: map[string]string{"web": "10.0.0.1"}, ports: map[string][][2]string{"80/tcp": {{"0.0.0.0", "8080"}}},
+	}
+	onHost := fakeContainer{mode: "host", networks: map[string]string{"host": ""}, exposed: []string{"9000/tcp"}}
+	f("bridge", published, "10.0.0.1:80")
+	f("host", published, "10.0.0.1:80")
+	f("bridge", onHost, "172.17.0.1:9000")
+	f("host", onHost, "127.0.0.1:9000")
+}
+
 // A container that nobody spoke of is exposed by default, but lb itself is not.
 func TestDocker_ExposesWhatHasNoLabels(t *testing.T) {
 	docker(t, func(e *fakeEngine) {

@@ -21,6 +21,7 @@ type fakeTask struct {
 	created           int
 	networks          map[string]string // name -> address; nil: front
 	hostPort          int               // published for port 80 in host mode
+	container         string            // its ID
 }
 
 func (k fakeTask) object() object {
@@ -36,6 +37,9 @@ func (k fakeTask) object() object {
 		attachments = append(attachments, a)
 	}
 	status := object{"State": cmp.Or(k.state, "running")}
+	if k.container != "" {
+		status["ContainerStatus"] = object{"ContainerID": k.container}
+	}
 	if k.hostPort != 0 {
 		status["PortStatus"] = object{"Ports": []object{{"TargetPort": 80, "PublishedPort": k.hostPort, "PublishMode": "host"}}}
 	}
@@ -337,4 +341,35 @@ func TestSwarm_NoManagerIsAnError(t *testing.T) {
 		e.broken = true
 		require.ErrorContains(t, openSwarm(e).Watch(t.Context(), func(Snapshot) {}), "docker: ")
 	})
+}
+
+// The socket may be that of a manager that lb does not run on, behind a proxy.
+func TestSwarm_FindsItsOwnTaskOnAnyNode(t *testing.T) {
+	f := func(want string, own map[string]string, listed bool) {
+		t.Helper()
+		watched(t, func(e *fakeEngine) Source {
+			shopSwarm(e)
+			e.services = append(e.services, fakeService("lb", nil))
+			e.services[0]["Endpoint"] = object{"Ports": []object{{"TargetPort": 80, "PublishedPort": 30080, "PublishMode": "ingress"}}}
+			e.setTasks(
+				fakeTask{service: "shop", slot: 1, networks: map[string]string{"back": "10.0.2.1/24", "front": "10.0.1.1/24"}},
+				fakeTask{service: "lb", slot: 1, node: "node-2", container: idOf("lb"), networks: own},
+			)
+			c := e.config()
+			c.Endpoint = "tcp://socket-proxy:2375"
+			c.own = func() []string { return []string{idOf("lb")[:12]} }
+			if listed {
+				e.set("lb", fakeContainer{networks: map[string]string{"front": "10.0.1.9"}, mode: "front"})
+			}
+			return &Swarm{DockerConfig: c}
+		}, func(_ *fakeEngine, latest func() string) {
+			pass(time.Second)
+			first, _, _ := strings.Cut(latest(), "\n")
+			require.Equal(t, "shop: "+want, first)
+		})
+	}
+	f("10.0.1.1:80", map[string]string{"front": "10.0.1.9/24"}, false)
+	f("10.0.2.1:80", map[string]string{"back": "10.0.2.9/24"}, false)
+	f("10.0.1.1:80", map[string]string{"front": "10.0.1.9/24"}, true)
+	f("127.0.0.1:30080", map[string]string{"host": ""}, false)
 }

@@ -20,7 +20,7 @@ type swarmWatch struct {
 	*DockerConfig
 	cli    *client.Client
 	remote string
-	inside bool // lb runs in a container of this node
+	inside bool // lb runs in a container, and not on its host's network
 
 	services []swarm.Service
 	tasks    map[string][]*swarm.Task // that serve, by ID of the service
@@ -55,9 +55,6 @@ func (w *swarmWatch) readAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("docker: list nodes: %w", err)
 	}
-	if err := w.findOwn(calling); err != nil {
-		return err
-	}
 	w.services = services.Items
 	maps.DeleteFunc(w.went, func(service string, _ time.Time) bool { return w.service(service) == nil })
 	w.networks = make(map[string]network.Summary, len(networks.Items))
@@ -69,10 +66,14 @@ func (w *swarmWatch) readAll(ctx context.Context) error {
 		w.nodes[n.ID] = n
 	}
 	w.whole = time.Now().Add(swarmWhole)
-	return w.readTasks(ctx)
+	if err := w.readTasks(ctx); err != nil {
+		return err
+	}
+	return w.findOwn(calling)
 }
 
-// findOwn finds the networks of the container that lb runs in.
+// findOwn finds the networks of the container that lb runs in, on this node or,
+// as a task, on another.
 func (w *swarmWatch) findOwn(ctx context.Context) error {
 	ids := ownIDs
 	if w.DockerConfig.own != nil {
@@ -80,6 +81,10 @@ func (w *swarmWatch) findOwn(ctx context.Context) error {
 	}
 	w.inside, w.own = false, make(map[string]bool)
 	for _, id := range ids() {
+		if t := w.taskIn(id); t != nil {
+			w.enter(t)
+			return nil
+		}
 		found, err := w.cli.ContainerList(ctx, client.ContainerListOptions{Filters: make(client.Filters).Add("id", id)})
 		if err != nil {
 			return fmt.Errorf("docker: list own container: %w", err)
@@ -89,11 +94,32 @@ func (w *swarmWatch) findOwn(ctx context.Context) error {
 			for _, a := range c.networks {
 				w.own[a.networkID] = true
 			}
-			w.inside = !c.onHost()
+			w.inside, w.remote = !c.onHost(), ""
 			return nil
 		}
 	}
 	return nil
+}
+
+// taskIn is the task that runs in a container, nil if it is no task's.
+func (w *swarmWatch) taskIn(id string) *swarm.Task {
+	for _, tasks := range w.tasks {
+		for _, t := range tasks {
+			if c := t.Status.ContainerStatus; c != nil && strings.HasPrefix(c.ContainerID, id) {
+				return t
+			}
+		}
+	}
+	return nil
+}
+
+// enter notes that lb is a task of the Swarm.
+func (w *swarmWatch) enter(t *swarm.Task) {
+	w.inside, w.remote = true, ""
+	for _, a := range t.NetworksAttachments {
+		w.own[a.Network.ID] = true
+		w.inside = w.inside && a.Network.Spec.Name != "host"
+	}
 }
 
 // readTasks reads the tasks that are to run, and sorts out those that serve.
