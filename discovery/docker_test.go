@@ -258,6 +258,33 @@ func TestDocker_OnlyReads(t *testing.T) {
 	})
 }
 
+func TestDocker_SpeaksTheVersionOfTheEngine(t *testing.T) {
+	f := func(newest, oldest string) {
+		t.Helper()
+		docker(t, func(e *fakeEngine) {
+			e.version, e.oldest = newest, oldest
+			twoBlogs(e)
+		}, func(e *fakeEngine, latest func() string) {
+			require.Equal(t, bothBlogs, latest(), newest)
+			e.event("container", "start", idOf("blog-1"))
+			pass(time.Second)
+			require.Positive(t, e.requests()["GET /containers/"+idOf("blog-1")+"/json"])
+			require.Equal(t, bothBlogs, latest(), newest)
+		})
+	}
+	f("1.41", "1.12") // 20.10
+	f("1.43", "1.12")
+	f("1.47", "1.24")
+	f("1.52", "1.44") // 29
+	f("1.99", "1.44") // newer than the client
+
+	synctest.Test(t, func(t *testing.T) {
+		e := newFakeEngine(t)
+		e.version = "1.30"
+		require.ErrorContains(t, openDocker(e).Watch(t.Context(), func(Snapshot) {}), "API version 1.30 is not supported")
+	})
+}
+
 func TestDocker_ClaimsOfTwoServices(t *testing.T) {
 	f := func(want string, set func(e *fakeEngine)) {
 		t.Helper()

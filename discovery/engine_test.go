@@ -1,12 +1,14 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,8 @@ type fakeEngine struct {
 	streams    map[chan object]bool
 	asked      map[string]int // requests by path, "GET /containers/json"
 	getOnly    bool           // as behind a socket proxy
+	version    string         // the newest API version it speaks; "" is 1.41
+	oldest     string         // the oldest; "" is the newest
 	broken     bool           // answers nothing but 500
 	onList     func()         // called before the containers are listed
 }
@@ -109,10 +113,10 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case refused:
 		http.Error(w, "forbidden", http.StatusForbidden)
 	case path == "/_ping":
-		w.Header().Set("Api-Version", "1.41")
+		w.Header().Set("Api-Version", cmp.Or(e.version, "1.41"))
 		fmt.Fprint(w, "OK")
-	case !strings.HasPrefix(r.URL.Path, "/v1.41/"):
-		http.Error(w, `{"message":"client version is too new"}`, http.StatusBadRequest)
+	case !e.speaks(r.URL.Path):
+		http.Error(w, `{"message":"client version is not supported"}`, http.StatusBadRequest)
 	case path == "/events":
 		e.serveEvents(w, r)
 	default:
@@ -121,6 +125,18 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.serveObjects(w, r, path)
 	}
+}
+
+// speaks says whether the version in a path is one that e has.
+func (e *fakeEngine) speaks(path string) bool {
+	minor := func(version string) int {
+		n, err := strconv.Atoi(strings.TrimPrefix(version, "1."))
+		require.NoError(e.t, err)
+		return n
+	}
+	newest := cmp.Or(e.version, "1.41")
+	asked := minor(strings.TrimPrefix(strings.SplitN(path, "/", 3)[1], "v"))
+	return minor(cmp.Or(e.oldest, newest)) <= asked && asked <= minor(newest)
 }
 
 func (e *fakeEngine) serveEvents(w http.ResponseWriter, r *http.Request) {
