@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -19,6 +20,8 @@ type Options struct {
 	WriteTimeout        time.Duration // a peer that does not read what it is sent
 	KeepAliveTimeout    time.Duration // an idle client connection
 	UpstreamKeepAlive   time.Duration // an idle Backend connection
+	HandshakeTimeout    time.Duration // a whole TLS handshake, from the first byte; a ClientHello has 5 s of it at most
+	UDPTimeout          time.Duration // silence in both directions of a UDP session
 	TunnelTimeout       time.Duration // silence in both directions of a tunnel
 	QueueTimeout        time.Duration // waiting for a place on a Backend: 503
 	TotalTimeout        time.Duration // the whole Exchange, 0: off
@@ -37,6 +40,24 @@ type Options struct {
 	RequestID bool           // send and return X-Request-Id
 
 	ErrorPages map[int]ErrorPage // bodies that replace ours, by status
+
+	// TLS is the server's side of TLS by the protocol of the port, rules.HTTPS and
+	// rules.TLS. Where it is missing every handshake fails.
+	TLS map[string]*tls.Config
+	// Challenge answers ACME's http-01 (RFC 8555 section 8.3) for a path below
+	// /.well-known/acme-challenge/. It may block, and is never called in a Loop.
+	// false: the token is not ours, and the request is routed like any other. nil: none is.
+	Challenge func(host, path string) (body []byte, ok bool)
+	// ClientCert names the request fields that tell a server of the client's
+	// certificate. Such fields of a request are removed, whoever sent them.
+	ClientCert ClientCertFields
+}
+
+// ClientCertFields are names of request fields; "" leaves one out.
+type ClientCertFields struct {
+	Subject     string // RFC 2253 distinguished name
+	Fingerprint string // SHA-256 of the certificate, hexadecimal
+	Cert        string // the certificate itself, PEM, percent-encoded
 }
 
 // ErrorPage is a body that stands in for our own of one status.
