@@ -22,32 +22,38 @@ var rooms = map[string]struct {
 	may []string
 	why string
 }{
-	"health":       {nil, "the state of an address is everybody's, and so knows nobody"},
-	"rules/labels": {[]string{"health", "rules"}, "labels become rules wherever they come from"},
-	"rules":        {[]string{"health"}, "what the same input compiles to must not depend on where it comes from or what runs"},
-	"discovery":    {[]string{"health", "rules", "rules/labels"}, "discovery and proxy never meet: a Table is all that passes between them"},
-	"certs":        {[]string{"rules"}, "a certificate is found by a name, whoever asks and over whatever connection"},
-	"configs":      {[]string{"health", "rules", "discovery", "certs"}, "what an operator writes is decoded into the parts' own types"},
-	"proxy":        {[]string{"health", "rules", "proxy/http1", "proxy/loop"}, "the hot path never calls back into discovery or configs"},
-	"proxy/http1":  {nil, "a codec that knows no socket can be fuzzed, and held against others"},
-	"proxy/loop":   {nil, "a loop that knows no HTTP can carry HTTP/2 and tunnels too"},
-	"admin":        {[]string{"health", "rules", "proxy", "certs"}, "it shows what is, and steers nothing"},
-	"cmd/lb":       {[]string{"health", "rules", "discovery", "configs", "proxy", "proxy/http1", "proxy/loop", "admin", "certs"}, "the wiring is the only place that knows everyone"},
+	"health":           {nil, "the state of an address is everybody's, and so knows nobody"},
+	"rules/labels":     {[]string{"health", "rules"}, "labels become rules wherever they come from"},
+	"rules":            {[]string{"health"}, "what the same input compiles to must not depend on where it comes from or what runs"},
+	"discovery":        {[]string{"health", "rules", "rules/labels"}, "discovery and proxy never meet: a Table is all that passes between them"},
+	"certs":            {[]string{"rules"}, "a certificate is found by a name, whoever asks and over whatever connection"},
+	"configs":          {[]string{"health", "rules", "discovery", "certs"}, "what an operator writes is decoded into the parts' own types"},
+	"proxy":            {[]string{"health", "rules", "proxy/hello", "proxy/http1", "proxy/loop", "proxy/proxyproto"}, "the hot path never calls back into discovery or configs"},
+	"proxy/hello":      {nil, "what decides where a connection goes can be fuzzed, and held against crypto/tls"},
+	"proxy/http1":      {nil, "a codec that knows no socket can be fuzzed, and held against others"},
+	"proxy/loop":       {nil, "a loop that knows no HTTP can carry HTTP/2 and tunnels too"},
+	"proxy/proxyproto": {nil, "a codec that knows no socket can be fuzzed"},
+	"admin":            {[]string{"health", "rules", "proxy", "certs"}, "it shows what is, and steers nothing"},
+	"cmd/lb":           {[]string{"health", "rules", "discovery", "configs", "proxy", "proxy/http1", "proxy/loop", "admin", "certs"}, "the wiring is the only place that knows everyone"},
 }
 
 // outside are rooms that may use nothing from outside the standard library, but
 // for these.
 var outside = map[string][]string{
-	"proxy/http1": nil,
-	"proxy/loop":  {"golang.org/x/sys/unix"},
-	"rules":       {"golang.org/x/net/idna"},
+	"proxy/hello":      nil,
+	"proxy/proxyproto": nil,
+	"proxy/http1":      nil,
+	"proxy/loop":       {"golang.org/x/sys/unix"},
+	"rules":            {"golang.org/x/net/idna"},
 }
 
 // pure are rooms where the same input gives the same output: no goroutine, no
 // clock, none of these packages.
 var pure = map[string][]string{
-	"rules":       {"context", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync"},
-	"proxy/http1": {"context", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync", "sync/atomic", "time"},
+	"rules":            {"context", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync"},
+	"proxy/http1":      {"context", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync", "sync/atomic", "time"},
+	"proxy/hello":      {"context", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync", "sync/atomic", "time"},
+	"proxy/proxyproto": {"context", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync", "sync/atomic", "time"},
 }
 
 // source is a parsed file.
