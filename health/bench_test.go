@@ -28,7 +28,7 @@ func BenchmarkChecker_Set(b *testing.B) {
 	r, c, check := NewRegistry(), NewChecker(zap.NewNop()), &Check{}
 	var uses []Use
 	for i := range 10_000 {
-		uses = append(uses, Use{r.Backend(addressNo(i), check, ""), check, "blog"})
+		uses = append(uses, Use{Backend: r.Backend(addressNo(i), check, ""), Check: check, Service: "blog"})
 	}
 	for b.Loop() {
 		c.Set(uses)

@@ -13,6 +13,7 @@ import (
 // (ExpectStatus and Hostname). The zero value of a field means its default.
 type Check struct {
 	Port               uint16        // 0: the server's own port
+	Scheme             string        // http, https; "": as the server is spoken to, in the clear at another port
 	RequestLine        string        // "": TCP connect; else as HAProxy's `option httpchk` reads it
 	Interval           time.Duration // default 2 s
 	ResponseTimeout    time.Duration // default 2 s
@@ -67,6 +68,9 @@ func (c *Check) Key() string {
 	b = append(append(b, " timeout="...), d.ResponseTimeout.String()...)
 	b = strconv.AppendInt(append(b, " up="...), int64(d.HealthyThreshold), 10)
 	b = strconv.AppendInt(append(b, " down="...), int64(d.UnhealthyThreshold), 10)
+	if d.Scheme != "" {
+		b = append(append(b, " scheme="...), d.Scheme...)
+	}
 	if d.InitialDown {
 		b = append(b, " initial=down"...)
 	}
@@ -92,6 +96,9 @@ func (c *Check) Validate() error {
 	}
 	if !validHost(d.Hostname) {
 		bad("hostname %q: want a host name, with a port if need be", c.Hostname)
+	}
+	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
+		bad("scheme %q: want http or https", c.Scheme)
 	}
 	if d.Interval < minInterval {
 		bad("interval %s: want at least %s", d.Interval, minInterval)

@@ -17,6 +17,7 @@ func TestCheck_Key(t *testing.T) {
 		require.NotEqual(t, a.Key(), b.Key())
 	}
 	require.Empty(t, (*Check)(nil).Key())
+	require.NotEqual(t, (&Check{}).Key(), (&Check{Scheme: "http"}).Key())
 	require.Equal(t, "tcp port=0 every=2s timeout=2s up=2 down=3", (&Check{}).Key())
 	same(&Check{}, &DefaultCheck)
 	same(&Check{RequestLine: " GET / "}, &Check{RequestLine: "GET /", ExpectStatus: "200-399"})
@@ -64,6 +65,7 @@ func TestCheck_Validate(t *testing.T) {
 	bad(&Check{Reinitializing: -1}, "reinitializing_timeout -1ns: want a positive duration")
 	bad(&Check{HealthyThreshold: -1}, "healthy_threshold -1: want at least 1")
 	bad(&Check{UnhealthyThreshold: -1}, "unhealthy_threshold -1: want at least 1")
+	bad(&Check{Scheme: "tls"}, `scheme "tls": want http or https`)
 	bad(&Check{Strategy: "restart"}, `strategy "restart": want none, recreate or recreateOnQuorum`)
 	bad(&Check{HealthyThreshold: -1, Interval: -1}, "interval -1ns: want at least 10ms\nhealthy_threshold -1: want at least 1")
 }

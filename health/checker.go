@@ -15,11 +15,13 @@ import (
 // once; it keeps them from eating the descriptors that traffic needs.
 const maxProbes = 512
 
-// Use is one Backend to check, how, and for which service (for the log).
+// Use is one Backend to check, how, for which service (for the log), and how the
+// server is spoken to.
 type Use struct {
-	Backend *Backend
-	Check   *Check
-	Service string
+	Backend   *Backend
+	Check     *Check
+	Service   string
+	Transport Transport
 }
 
 // Checker runs active checks: one goroutine that keeps the schedule, and one
@@ -86,7 +88,7 @@ func (c *Checker) Set(uses []Use) {
 }
 
 func (c *Checker) start(u Use, now int64) {
-	p, err := newProbe(u.Backend.Addr, u.Check)
+	p, err := newProbe(u.Backend.Addr, u.Check, &u.Transport)
 	if err != nil {
 		c.log.Error("server is not checked", zap.Stringer("backend", u.Backend.Addr),
 			zap.String("service", u.Service), zap.Error(err))

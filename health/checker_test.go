@@ -87,7 +87,7 @@ func TestChecker_TakesDownAndUp(t *testing.T) {
 		w.OnChange = func(b *Backend, down bool, v *Verdict) { changes <- change{b.Addr, down, v.Reason} }
 		check := &Check{Interval: time.Second}
 		b := NewRegistry().Backend(addr1, check, "")
-		w.Set([]Use{{b, check, "blog"}})
+		w.Set([]Use{{Backend: b, Check: check, Service: "blog"}})
 
 		pass(2 * time.Second)
 		require.Equal(t, "up", b.State(Now()))
@@ -124,7 +124,7 @@ func TestChecker_NewDeadServerLeavesWithinASecond(t *testing.T) {
 		w.say(func(string) error { return errors.New("connect: connection refused") })
 		check := &Check{Interval: time.Hour}
 		b := NewRegistry().Backend(addr1, check, "")
-		w.Set([]Use{{b, check, "blog"}})
+		w.Set([]Use{{Backend: b, Check: check, Service: "blog"}})
 		pass(time.Second)
 		require.True(t, b.Down())
 	})
@@ -137,7 +137,7 @@ func TestChecker_Schedule(t *testing.T) {
 		var uses []Use
 		for i := range 1000 {
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
-			uses = append(uses, Use{r.Backend(addr, check, ""), check, "blog"})
+			uses = append(uses, Use{Backend: r.Backend(addr, check, ""), Check: check, Service: "blog"})
 		}
 		w.Set(uses)
 		pass(45 * time.Second)
@@ -166,7 +166,7 @@ func TestChecker_ReloadKeepsScheduleAndState(t *testing.T) {
 			b := NewRegistry().Backend(addr1, check, "")
 			for range 300 {
 				if reload || w.times(addr1) == nil {
-					w.Set([]Use{{b, check, "blog"}})
+					w.Set([]Use{{Backend: b, Check: check, Service: "blog"}})
 				}
 				pass(100 * time.Millisecond)
 			}
@@ -187,10 +187,10 @@ func TestChecker_RemovedServerIsNotProbed(t *testing.T) {
 		r := NewRegistry()
 		b := r.Backend(addr1, check, "")
 		other := r.Backend(addr2, check, "")
-		w.Set([]Use{{b, check, "blog"}, {other, check, "blog"}})
+		w.Set([]Use{{Backend: b, Check: check, Service: "blog"}, {Backend: other, Check: check, Service: "blog"}})
 		pass(5 * time.Second)
 		before := len(w.times(addr1))
-		w.Set([]Use{{other, check, "blog"}, {b, nil, "no check"}})
+		w.Set([]Use{{Backend: other, Check: check, Service: "blog"}, {Backend: b, Check: nil, Service: "no check"}})
 		pass(5 * time.Second)
 		require.Len(t, w.times(addr1), before)
 		require.GreaterOrEqual(t, len(w.times(addr2)), 9)
@@ -203,7 +203,7 @@ func TestChecker_RemovedDuringItsProbe(t *testing.T) {
 		w.say(func(string) error { probing <- struct{}{}; <-release; return errors.New("late") })
 		check := &Check{Interval: time.Second}
 		b := NewRegistry().Backend(addr1, check, "")
-		use := []Use{{b, check, "blog"}}
+		use := []Use{{Backend: b, Check: check, Service: "blog"}}
 		w.Set(use)
 		<-probing
 		w.Set(nil)
@@ -232,7 +232,7 @@ func TestChecker_SlowServerIsNotProbedTwiceAtOnce(t *testing.T) {
 		w.say(func(string) error { time.Sleep(5 * time.Second); return nil })
 		check := &Check{Interval: time.Second}
 		b := NewRegistry().Backend(addr1, check, "")
-		w.Set([]Use{{b, check, "blog"}})
+		w.Set([]Use{{Backend: b, Check: check, Service: "blog"}})
 		pass(time.Minute)
 		require.InDelta(t, 12, len(w.times(addr1)), 1)
 	})
@@ -246,7 +246,7 @@ func TestChecker_SilentServersDoNotExceedTheLimit(t *testing.T) {
 		var uses []Use
 		for i := range 2 * maxProbes {
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
-			uses = append(uses, Use{r.Backend(addr, check, ""), check, "blog"})
+			uses = append(uses, Use{Backend: r.Backend(addr, check, ""), Check: check, Service: "blog"})
 		}
 		w.Set(uses)
 		pass(1500 * time.Millisecond)
@@ -263,7 +263,7 @@ func TestChecker_OurOwnLimitsTakeNobodyDown(t *testing.T) {
 		w.say(func(string) error { return fmt.Errorf("%w: too many open files", errOurs) })
 		check := &Check{Interval: time.Second}
 		b := NewRegistry().Backend(addr1, check, "")
-		w.Set([]Use{{b, check, "blog"}})
+		w.Set([]Use{{Backend: b, Check: check, Service: "blog"}})
 		pass(10 * time.Second)
 		require.False(t, b.Down())
 		require.Equal(t, 1, w.logs.Len())
@@ -275,7 +275,7 @@ func TestChecker_InvalidCheckIsLogged(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		check := &Check{RequestLine: "GET"}
 		b := NewRegistry().Backend(addr1, check, "")
-		w.Set([]Use{{b, check, "blog"}})
+		w.Set([]Use{{Backend: b, Check: check, Service: "blog"}})
 		require.Equal(t, "server is not checked", w.logs.All()[0].Message)
 		pass(5 * time.Second)
 		require.Empty(t, w.times(addr1))

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,14 +40,19 @@ var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxHea
 type probe struct {
 	check   Check // defaults applied
 	addr    netip.AddrPort
-	request []byte // nil: TCP connect
+	in      entrance
+	request []byte // nil: TCP connect, and a TLS handshake where there is TLS
 	want    statuses
 }
 
-func newProbe(addr netip.AddrPort, c *Check) (*probe, error) {
+func newProbe(addr netip.AddrPort, c *Check, t *Transport) (*probe, error) {
 	p := &probe{check: c.withDefaults(), addr: addr}
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	var err error
+	if p.in, err = entranceTo(t, c, addr.Port()); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
 	}
 	if c.Port != 0 {
 		p.addr = netip.AddrPortFrom(addr.Addr(), c.Port)
@@ -71,12 +77,20 @@ func (p *probe) run(ctx context.Context) error {
 	if err != nil {
 		return p.reason("connect", err)
 	}
+	outer := conn
 	defer func() { _ = conn.Close() }() // the verdict stands already
+	stop := context.AfterFunc(ctx, func() { _ = outer.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn, step, err := p.in.enter(conn)
+	if err != nil {
+		return p.reason(step, err)
+	}
 	if p.request == nil {
+		if stop() {
+			leave(conn)
+		}
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
 	if _, err := conn.Write(p.request); err != nil {
 		return p.reason("send", err)
 	}
@@ -161,14 +175,16 @@ func (p *probe) reason(op string, err error) error {
 	case errors.As(err, &errno) && ours(errno):
 		return fmt.Errorf("%w: %s: %s", errOurs, op, errno.Error())
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		if op == "connect" {
-			return fmt.Errorf("connect: no answer in %s", p.check.ResponseTimeout)
+		if op == "connect" || op == "tls handshake" {
+			return fmt.Errorf("%s: no answer in %s", op, p.check.ResponseTimeout)
 		}
 		return fmt.Errorf("no answer in %s", p.check.ResponseTimeout)
 	case errno != 0:
 		return fmt.Errorf("%s: %s", op, errno.Error())
+	case err == io.EOF:
+		return fmt.Errorf("%s: connection closed", op)
 	default:
-		return fmt.Errorf("%s: %w", op, err)
+		return fmt.Errorf("%s: %s", op, strings.TrimPrefix(err.Error(), "tls: "))
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // probeOnce makes one check of addr and returns the reason of its failure.
 func probeOnce(t *testing.T, addr netip.AddrPort, c Check) string {
 	t.Helper()
-	p, err := newProbe(addr, &c)
+	p, err := newProbe(addr, &c, &Transport{})
 	require.NoError(t, err)
 	if err := p.run(t.Context()); err != nil {
 		return err.Error()
@@ -195,7 +195,7 @@ func TestProbe_EndsWithItsContext(t *testing.T) {
 		cancel()
 		_, _ = io.Copy(io.Discard, c)
 	})
-	p, err := newProbe(addr, &Check{RequestLine: "/", ResponseTimeout: time.Hour})
+	p, err := newProbe(addr, &Check{RequestLine: "/", ResponseTimeout: time.Hour}, &Transport{})
 	require.NoError(t, err)
 	require.Error(t, p.run(ctx))
 }
@@ -223,7 +223,7 @@ func TestProbe_RealServer(t *testing.T) {
 }
 
 func TestProbe_OurOwnLimitsAreNoVerdict(t *testing.T) {
-	p, err := newProbe(addr1, &Check{})
+	p, err := newProbe(addr1, &Check{}, &Transport{})
 	require.NoError(t, err)
 	require.ErrorIs(t, p.reason("connect", &net.OpError{Op: "dial", Err: syscall.EMFILE}), errOurs)
 	require.EqualError(t, p.reason("connect", syscall.EMFILE), "probe not possible: connect: too many open files")

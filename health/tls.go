@@ -1,13 +1,11 @@
 package health
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 )
 
@@ -65,47 +63,4 @@ func (t *TLS) name(host string) string {
 		return t.ServerName
 	}
 	return strings.Trim(host, "[]")
-}
-
-// Transport is how a server is spoken to below its protocol. The zero value is
-// a bare connection.
-type Transport struct {
-	TLS   *TLS
-	Host  string // the server as it was written: its name for a TLS without ServerName
-	Proxy uint8  // version of the PROXY protocol header that comes first, 1 or 2; 0: none
-}
-
-// Key is the canonical text of t, "" for a bare connection: two Transports with
-// the same Key may share connections and verdicts. Certificates and keys stand
-// in it as digests. See KeyFor for many servers.
-func (t *Transport) Key() string { return KeyFor(t.TLS, t.Proxy)(t.Host) }
-
-// KeyFor gives the Key of the Transports that differ in their Host alone.
-func KeyFor(t *TLS, proxy uint8) func(host string) string {
-	var b []byte
-	if proxy != 0 {
-		b = strconv.AppendUint(append(b, "proxy=v"...), uint64(proxy), 10)
-	}
-	if t == nil {
-		bare := string(b)
-		return func(string) string { return bare }
-	}
-	if proxy != 0 {
-		b = append(b, ' ')
-	}
-	b = append(b, "tls"...)
-	if t.Insecure {
-		b = append(b, " insecure"...)
-	}
-	for _, pem := range []struct {
-		key  string
-		text []byte
-	}{{" ca=", t.CA}, {" cert=", t.Cert}, {" key=", t.Key}} {
-		if len(pem.text) > 0 {
-			sum := sha256.Sum256(pem.text)
-			b = fmt.Appendf(append(b, pem.key...), "%x", sum[:16])
-		}
-	}
-	secure := string(b) + " name="
-	return func(host string) string { return secure + strconv.Quote(t.name(host)) }
 }

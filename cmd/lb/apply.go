@@ -134,7 +134,7 @@ func checks(t *rules.Table) []health.Use {
 	var uses []health.Use
 	for _, u := range t.Backends() {
 		if u.Check != nil {
-			uses = append(uses, health.Use{Backend: u.Backend, Check: u.Check, Service: u.Services[0]})
+			uses = append(uses, health.Use{Backend: u.Backend, Check: u.Check, Service: u.Services[0], Transport: u.Transport})
 		}
 	}
 	return uses
