@@ -30,6 +30,7 @@ type Certificate struct {
 	leaf   *x509.Certificate
 	sum    [sha256.Size]byte               // of the leaf
 	served atomic.Pointer[tls.Certificate] // with the newest staple
+	staple staple
 }
 
 // New checks that c can be served now and makes a Certificate of it. The error

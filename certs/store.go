@@ -5,8 +5,8 @@ package certs
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"crypto/tls"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +17,8 @@ import (
 // Store has all Certificates and finds the one for a server name. Its methods
 // may be called from any goroutine. The zero value is an empty Store.
 type Store struct {
-	current atomic.Pointer[index]
+	current   atomic.Pointer[index]
+	challenge atomic.Pointer[func(*tls.ClientHelloInfo) *tls.Certificate]
 
 	mu       sync.Mutex // guards what follows, and who may set current
 	files    []*Certificate
@@ -44,7 +45,14 @@ type index struct {
 func (s *Store) SetFiles(list []*Certificate, standard *Certificate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	old := s.bySum()
 	s.files, s.standard = list, standard
+	for _, c := range list {
+		c.adopt(old[c.sum])
+	}
+	if standard != nil {
+		standard.adopt(old[standard.sum])
+	}
 	s.rebuild()
 }
 
@@ -66,6 +74,9 @@ func (s *Store) SetACME(name string, c *tls.Certificate) error {
 	if n == nil {
 		delete(s.acme, name)
 	} else {
+		if o := s.acme[name]; o != nil && o.certificate != nil && o.certificate.sum == n.sum {
+			n.adopt(o.certificate)
+		}
 		s.acme[name] = &order{certificate: n}
 	}
 	s.rebuild()
@@ -88,16 +99,36 @@ func (s *Store) SetACMEError(name string, err error) {
 	o.err = err
 }
 
+// SetChallenge sets what answers the ACME servers that look for tls-alpn-01 (RFC
+// 8737) of a name: find returns nil for a name of which there is no challenge,
+// must not block, and may be called from any goroutine.
+func (s *Store) SetChallenge(find func(*tls.ClientHelloInfo) *tls.Certificate) {
+	s.challenge.Store(&find)
+}
+
+// bySum are the Certificates in use by their leaves. The caller has mu.
+func (s *Store) bySum() map[[sha256.Size]byte]*Certificate {
+	m := map[[sha256.Size]byte]*Certificate{}
+	for _, c := range s.inUse() {
+		m[c.sum] = c
+	}
+	return m
+}
+
+// adopt takes over the staple of another Certificate with the same leaf, if
+// that is not nil.
+func (c *Certificate) adopt(o *Certificate) {
+	if o == nil || o == c {
+		return
+	}
+	c.put(o.served.Load().OCSPStaple)
+	c.staple.Store(o.staple.Load())
+}
+
 // rebuild makes the index anew. The caller has mu.
 func (s *Store) rebuild() {
-	all := slices.Clone(s.files)
-	for _, name := range slices.Sorted(maps.Keys(s.acme)) {
-		if c := s.acme[name].certificate; c != nil {
-			all = append(all, c)
-		}
-	}
 	x := &index{exact: map[string][]*Certificate{}, wildcard: map[string][]*Certificate{}, standard: s.standard}
-	for _, c := range all {
+	for _, c := range s.inUse() {
 		for _, name := range c.Names {
 			to := x.exact
 			if rest, ok := strings.CutPrefix(name, "*."); ok {
