@@ -66,7 +66,7 @@ type Defaults struct {
 	MaxIdlePerServer int   // idle connections kept to one server, over all loops
 	QueueLength      int   // waiting Exchanges per pool
 
-	Retries     int // further Attempts after the first
+	Retries     int // further Attempts after a request was sent
 	RetryBudget int // retries per 100 requests of a pool
 
 	Forwarded   bool           // send RFC 7239 Forwarded too

@@ -26,18 +26,16 @@ func (x *Exchange) attempt() {
 	case rules.AllFull:
 		k.enqueue(x)
 	default:
-		if x.failed != nil { // every Target was tried; the last failure says more than "none usable"
-			x.fail(x.failed, x.detail)
-			return
-		}
-		x.fail(&failures[noBackend], "")
+		x.nobody()
 	}
 }
 
 // take starts an Attempt on a Target whose place is claimed.
 func (x *Exchange) take(t *rules.Target) {
 	x.target, x.claimed = t, true
-	x.attempts++
+	if x.attempts++; x.attempts > 1 {
+		x.core.stats.retries.inc()
+	}
 	if x.hostAt > 0 {
 		x.nameServer()
 	}

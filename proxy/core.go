@@ -30,10 +30,13 @@ type core struct {
 	clients  []*client // all open client connections, in no order
 	idle     map[*health.Backend]*idleList
 	queues   map[*rules.Pool]*queue
+	held     []*Exchange         // wait for a Target; see hold.go
+	heldFor  map[*rules.Pool]int // how many of them for each Pool
 	budgets  map[*rules.Pool]*budget
 	pipes    []pipe // idle ones
 	noSplice bool   // the system has none
 	queueRun func() // runQueues, bound once
+	heldRun  func() // runHeld, bound once
 	draining bool
 	ending   int // acceptors that are about to close
 
@@ -54,10 +57,12 @@ func newCore(p *Proxy, l *loop.Loop, number int, seed uint64) *core {
 		rand:    rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15)),
 		idle:    map[*health.Backend]*idleList{},
 		queues:  map[*rules.Pool]*queue{},
+		heldFor: map[*rules.Pool]int{},
 		budgets: map[*rules.Pool]*budget{},
 	}
 	k.match.Fields = &k.req
 	k.queueRun = k.runQueues
+	k.heldRun = k.runHeld
 	k.stats.init()
 	k.lines.init()
 	return k

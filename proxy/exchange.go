@@ -67,9 +67,13 @@ type Exchange struct {
 
 	tried    [maxTries]*health.Backend
 	ntried   int
+	repeats  int // Attempts after one that may have reached a Backend
 	attempts int
 	failed   *failure // what went wrong last
 	detail   string   // more about it, for the log
+
+	heldFrom int64      // since when it has been held, 0: never
+	known    *portState // whose Table it has looked at for a Target, once held
 
 	began, taken, connected, sentAt, answered int64 // Loop.Now; taken is when the last Attempt began
 	giveUp                                    int64 // total timeout, 0: none
@@ -83,6 +87,7 @@ type Exchange struct {
 	expects    bool // Expect: 100-continue
 	replay     bool // buf is all that was sent so far
 	reqDone    bool // the request body has been read
+	held       bool // stageQueued: waits for a Target that can be asked
 	claimed    bool // holds a place on target's Backend
 	reused     bool // the last Attempt went over an idle connection
 	fresh      bool // do not use an idle connection for the next Attempt

@@ -47,7 +47,7 @@ var (
 	failuresTotal = counts("lb_failures_total", "Exchanges that did not end with a backend's complete answer.", "reason")
 	attemptsTotal = counts("lb_attempts_total", "Attempts at a backend.")
 	retriesTotal  = counts("lb_retries_total", "Attempts that followed a failed one.")
-	queuedNow     = gauges("lb_queued_requests", "Requests that wait for a place on a backend.")
+	queuedNow     = gauges("lb_queued_requests", "Requests that wait for a place on a backend, or for a backend.")
 	tunnelsOpen   = gauges("lb_tunnels", "Upgraded connections (websocket).")
 	panicsTotal   = counts("lb_panics_total", "Contained panics of the engine; each is a defect.")
 

@@ -32,7 +32,7 @@ type Options struct {
 	MaxConnections int   // client connections, 0: off
 	MaxIdle        int   // idle connections per Backend and Loop
 	QueueLength    int   // Exchanges waiting per Pool and Loop
-	Retries        int   // further Attempts after the first
+	Retries        int   // further Attempts after one that may have reached a Backend
 	RetryBudget    int   // percent of a Pool's requests that may be repeated after something was sent
 
 	Trusted   []netip.Prefix // peers whose forwarding fields are believed

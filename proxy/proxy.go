@@ -152,7 +152,7 @@ func (p *Proxy) Apply(t *rules.Table, o *Options) error {
 		}
 	}
 	for _, k := range p.cores {
-		k.loop.Post(k.clearBudgets)
+		k.loop.Post(k.tableChanged)
 	}
 	return nil
 }
@@ -175,6 +175,12 @@ func (p *Proxy) openAll(ports []rules.Listen) (opened []*listener, err error) {
 		p.listeners[l.socket] = l
 	}
 	return opened, nil
+}
+
+// tableChanged lets go of the Pools of earlier Tables, and so of the Tables.
+func (k *core) tableChanged() {
+	clear(k.budgets)
+	k.runHeld()
 }
 
 // Table is the Table in use.
@@ -253,6 +259,7 @@ func (k *core) drain() {
 		}
 		delete(k.idle, b)
 	}
+	k.runHeld()
 	k.sayEmpty()
 }
 

@@ -12,11 +12,7 @@ func (k *core) enqueue(x *Exchange) {
 		q = &queue{}
 		k.queues[x.pool] = q
 	}
-	max := x.pool.QueueLength
-	if max == 0 {
-		max = x.state.opts.QueueLength
-	}
-	if len(q.waiting) >= max {
+	if len(q.waiting) >= x.queueLength() {
 		x.fail(&failures[queueFull], "")
 		return
 	}
@@ -35,8 +31,20 @@ func (k *core) enqueue(x *Exchange) {
 	k.proxy.wakeQueues()
 }
 
+// queueLength bounds how many Exchanges of a Pool may wait in one Loop.
+func (x *Exchange) queueLength() int {
+	if max := x.pool.QueueLength; max > 0 {
+		return max
+	}
+	return x.state.opts.QueueLength
+}
+
 // dequeue takes x out of its queue, wherever it stands.
 func (k *core) dequeue(x *Exchange) {
+	if x.held {
+		k.release(x)
+		return
+	}
 	q := k.queues[x.pool]
 	for i, w := range q.waiting {
 		if w == x {
@@ -71,7 +79,7 @@ func (k *core) runQueues() {
 			}
 			k.dequeue(x)
 			if res != rules.Picked {
-				x.fail(&failures[noBackend], "")
+				x.nobody()
 				continue
 			}
 			x.take(t)

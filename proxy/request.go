@@ -184,6 +184,11 @@ func (x *Exchange) clientGone() {
 // clientExpired handles a deadline on the client's side.
 func (x *Exchange) clientExpired() {
 	switch {
+	case x.held:
+		x.core.resume(x)
+	case x.stage == stageQueued && x.giveUp > 0 && x.core.loop.Now() >= x.giveUp:
+		x.core.dequeue(x)
+		x.fail(&failures[totalTimeout], "")
 	case x.stage == stageQueued:
 		x.core.dequeue(x)
 		x.fail(&failures[queueTimeout], "")

@@ -14,8 +14,10 @@ import (
 //	no answer in time, broken answer       -              answer             answer
 //
 // Replayable: an idempotent method (RFC 9110 section 9.2.2) whose bytes are all
-// still in the buffer. * spends the Pool's retry budget, so that a sick service
-// is not hit twice as hard.
+// still in the buffer. * counts against `retries`, and spends the Pool's retry
+// budget, so that a sick service is not hit twice as hard. A connection that was
+// not to be had costs the service nothing: each Target is tried, up to maxTries.
+// Where none is left the Exchange may be held; see hold.go.
 
 // attemptFailed ends the present Attempt and decides what follows.
 func (x *Exchange) attemptFailed(o health.Outcome, f *failure, detail string) {
@@ -36,26 +38,40 @@ func (x *Exchange) attemptFailed(o health.Outcome, f *failure, detail string) {
 		x.attempts++
 		x.connect()
 		return
-	case o == health.Refused && x.mayTryNext(), o == health.Broken && x.replayable() && x.mayTryNext() && x.core.budget(x.pool).spend():
-		x.core.stats.retries.inc()
+	case o == health.Refused, o == health.Broken && x.mayRepeat():
 		x.settleBackend(o)
-		x.tried[x.ntried] = x.target.Backend
-		x.ntried++
-		x.attempt()
+		x.next()
 		return
 	}
 	x.settleBackend(o)
 	x.fail(f, detail)
 }
 
+// next goes on to a Target that was not tried yet.
+func (x *Exchange) next() {
+	if x.ntried == maxTries {
+		x.nobody()
+		return
+	}
+	x.tried[x.ntried] = x.target.Backend
+	x.ntried++
+	x.attempt()
+}
+
 func (x *Exchange) replayable() bool { return x.replay && x.method.idempotent() }
 
-func (x *Exchange) mayTryNext() bool {
+// mayRepeat says whether what a Backend has left unanswered may be sent to
+// another, and counts it.
+func (x *Exchange) mayRepeat() bool {
 	retries := x.state.opts.Retries
 	if r := x.pool.Retries; r != nil {
 		retries = *r
 	}
-	return x.ntried < min(retries, maxTries-1) && x.replay
+	if !x.replayable() || x.repeats >= min(retries, maxTries-1) || !x.core.budget(x.pool).spend() {
+		return false
+	}
+	x.repeats++
+	return true
 }
 
 // budget bounds how much of a Pool's traffic may be repeated after something
@@ -76,9 +92,6 @@ func (k *core) budget(p *rules.Pool) *budget {
 	}
 	return b
 }
-
-// clearBudgets lets go of the Pools of earlier Tables, and so of the Tables.
-func (k *core) clearBudgets() { clear(k.budgets) }
 
 // earn counts one request: share percent of a retry.
 func (b *budget) earn(share int64) { b.tokens = min(b.tokens+share, budgetReserve) }

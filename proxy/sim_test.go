@@ -141,6 +141,7 @@ func (b *simBed) settle() (left []string) {
 		f(len(k.clients), "clients")
 		f(idle, "idle upstreams")
 		f(len(k.queues), "queues")
+		f(len(k.held)+len(k.heldFor), "held")
 		f(int(k.stats.queued), "queued counted")
 		f(int(k.stats.tunnels), "tunnels counted")
 		f(k.loop.Lent(), "buffers lent")

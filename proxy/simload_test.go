@@ -30,6 +30,7 @@ type simWorld struct {
 	clients  []*simClient
 	wrong    []string
 	drainAt  int64
+	holds    bool // there are times without a backend, and requests wait them out
 }
 
 func newSimWorld(t testing.TB, seed uint64) *simWorld {
@@ -41,6 +42,9 @@ func newSimWorld(t testing.TB, seed uint64) *simWorld {
 	w.Latency, w.ConnectDelay = pick[int64](r, 0, 0, 1e5, 3e6), pick[int64](r, 0, 1e6)
 	if r.IntN(3) == 0 {
 		w.service.MaxConnections = 1 + r.IntN(2)
+	}
+	if w.holds = r.IntN(3) == 0; w.holds {
+		w.service.Hold = new(time.Minute)
 	}
 	w.opts.QueueTimeout = time.Hour
 	w.opts.UpstreamKeepAlive = pick(r, 50*time.Second, 100*time.Millisecond)
@@ -83,6 +87,9 @@ func (w *simWorld) spoil() {
 	if r.IntN(4) == 0 {
 		draw(&o.TotalTimeout)
 	}
+	if w.holds {
+		draw(w.service.Hold)
+	}
 	o.QueueLength = 1 + r.IntN(4)
 	o.MaxBody = pick[int64](r, 0, 0, 1000)
 	o.MaxConnections = pick(r, 0, 0, 2)
@@ -122,8 +129,14 @@ func (w *simWorld) addClient() {
 	}
 }
 
-// disturb draws changes of the Table and, at times, a drain.
+// disturb draws changes of the Table and, at times, a drain, after which nobody
+// may be held.
 func (w *simWorld) disturb() {
+	if w.holds {
+		for range w.rng.IntN(4) {
+			w.After(w.rng.Int64N(3e9), w.vanish)
+		}
+	}
 	for range w.rng.IntN(3) {
 		w.After(w.rng.Int64N(3e9), func() {
 			if w.drainAt == 0 {
@@ -131,10 +144,33 @@ func (w *simWorld) disturb() {
 			}
 		})
 	}
-	if w.rng.IntN(4) == 0 {
+	if w.rng.IntN(4) == 0 && (!w.holds || w.level == faultsAll) {
 		w.After(w.rng.Int64N(3e9), func() {
 			w.drainAt = w.Now()
 			w.drain()
+		})
+	}
+}
+
+// vanish takes all backends away for a while: out of the Table, or off the
+// network, or both.
+func (w *simWorld) vanish() {
+	if w.drainAt != 0 {
+		return
+	}
+	how, back := w.rng.IntN(3), w.rng.Int64N(2e9)
+	if how > 0 {
+		for n := range w.backends {
+			w.Refuse(simBack(n), syscall.ECONNREFUSED)
+			w.After(back, func() { w.Restore(simBack(n)) })
+		}
+	}
+	if how < 2 {
+		w.use()
+		w.After(w.rng.Int64N(back+1), func() { // before they listen again, if they do not
+			if w.drainAt == 0 {
+				w.use(w.some()...)
+			}
 		})
 	}
 }
@@ -153,6 +189,18 @@ func (w *simWorld) unless(level int, format string, args ...any) {
 // watch checks what holds at any moment.
 func (w *simWorld) watch() bool {
 	for _, k := range w.cores {
+		held := 0
+		for _, n := range k.heldFor {
+			held += n
+		}
+		if held != len(k.held) {
+			w.complain("%d Exchanges are held, and %d are counted", len(k.held), held)
+		}
+		for _, x := range k.held {
+			if !x.held || x.stage != stageQueued || x.client.x != x || x.up != nil || x.claimed {
+				w.complain("an Exchange in stage %d is held", x.stage)
+			}
+		}
 		for _, c := range k.clients {
 			if c.Deadline() == 0 {
 				w.complain("a client has no deadline in phase %d", c.phase)

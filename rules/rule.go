@@ -157,7 +157,7 @@ type Service struct {
 	QueueTimeout    time.Duration // how long one may wait for a place; 0: the default
 	ConnectTimeout  time.Duration // 0: the default
 	ResponseTimeout time.Duration // to the response head; 0: the default
-	Retries         *int          // further attempts after the first; nil: the default
+	Retries         *int          // further attempts after one that was sent; nil: the default
 	WhenAllDown     WhenAllDown
 	TLS             *health.TLS   // how its servers are spoken to over TLS; nil: in the clear
 	ProxyProtocol   ProxyProtocol // the header that its servers get before anything else
