@@ -14,12 +14,7 @@ import (
 // socket opens a TCP socket as Loops use them: it never blocks, is closed on exec
 // and sends without delay.
 func socket(family int) (int, error) {
-	syscall.ForkLock.RLock() // no child may be started between the two
-	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
-	if err == nil {
-		unix.CloseOnExec(fd)
-	}
-	syscall.ForkLock.RUnlock()
+	fd, err := openSocket(family, unix.SOCK_STREAM)
 	if err != nil {
 		return -1, err
 	}
@@ -27,6 +22,18 @@ func socket(family int) (int, error) {
 		unix.Close(fd)
 		return -1, err
 	}
+	return fd, nil
+}
+
+// openSocket opens a socket that is closed on exec.
+func openSocket(family, kind int) (int, error) {
+	syscall.ForkLock.RLock() // no child may be started between the two
+	defer syscall.ForkLock.RUnlock()
+	fd, err := unix.Socket(family, kind, 0)
+	if err != nil {
+		return -1, err
+	}
+	unix.CloseOnExec(fd)
 	return fd, nil
 }
 

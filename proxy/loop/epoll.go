@@ -25,6 +25,8 @@ type epoll struct {
 	addrLen uint32
 	vec     [2]unix.Iovec
 	msg     unix.Msghdr
+
+	datagram datagramCall
 }
 
 // pipeSize is what one Splice moves at best; more does not make it faster.

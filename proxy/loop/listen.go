@@ -21,15 +21,20 @@ const backlog = 4096
 // If another program has the address, even one that shares it as these n do, that
 // is an error. Errors name the address and say what to do.
 func Listen(addr netip.Addr, port uint16, n int) ([]int, error) {
+	return listenAt(addr, port, func(at netip.AddrPort) ([]int, error) { return open(at, n) })
+}
+
+// listenAt opens sockets at addr, or at every address of the machine.
+func listenAt(addr netip.Addr, port uint16, open func(netip.AddrPort) ([]int, error)) ([]int, error) {
 	if addr.IsValid() {
 		at := netip.AddrPortFrom(addr, port)
-		fds, err := open(at, n)
+		fds, err := open(at)
 		return fds, explain(at, err)
 	}
 	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
-	fds, err := open(netip.AddrPortFrom(netip.IPv6Unspecified(), port), n)
+	fds, err := open(netip.AddrPortFrom(netip.IPv6Unspecified(), port))
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) { // no IPv6 here
-		fds, err = open(all4, n)
+		fds, err = open(all4)
 	}
 	return fds, explain(all4, err)
 }

@@ -45,6 +45,8 @@ type SimNet struct {
 	// RefuseChance and ResetChance, from 0 to 1, are how often a Connect is
 	// refused, and how often the arrival of bytes turns into a reset.
 	RefuseChance, ResetChance float64
+	// LossChance, from 0 to 1, is how often a datagram is lost.
+	LossChance float64
 
 	now       int64
 	seq       uint64
@@ -54,6 +56,7 @@ type SimNet struct {
 	open      int
 	port      uint16 // the last one given to a client
 	listeners map[netip.AddrPort][]*simSocket
+	bound     map[netip.AddrPort][]*simSocket // for datagrams
 	fates     map[netip.AddrPort]syscall.Errno
 	sims      []*Sim
 }
@@ -81,6 +84,7 @@ func NewSim(seed uint64) *Sim {
 		files:     make([]*simSocket, firstFile),
 		port:      32767,
 		listeners: map[netip.AddrPort][]*simSocket{},
+		bound:     map[netip.AddrPort][]*simSocket{},
 		fates:     map[netip.AddrPort]syscall.Errno{},
 	}
 	return n.System()

@@ -2,11 +2,12 @@ package loop
 
 import (
 	"net/netip"
+	"slices"
 	"syscall"
 )
 
-// simSocket is one end of a connection, a listening socket, or a pipe (both ends
-// of which are one simSocket under two descriptors).
+// simSocket is one end of a connection, a listening socket, a socket for
+// datagrams, or a pipe (both ends of which are one simSocket under two descriptors).
 type simSocket struct {
 	net    *SimNet
 	poller *Sim // that watches it, if any
@@ -29,6 +30,9 @@ type simSocket struct {
 	peerEnded  bool
 	dead       bool // reset, refused
 	closed     bool // nobody holds this end any more
+
+	udp   bool
+	inbox []datagram
 
 	waiting []*simSocket // listening: connections to accept
 	serve   func(*SimPeer)
@@ -58,6 +62,10 @@ func (s *simSocket) play() {
 // state is what poll(2) would say.
 func (s *simSocket) state() (r Ready) {
 	switch {
+	case s.udp && len(s.inbox) == 0 && s.err == 0:
+		return 0 // there is always room, and nobody waits for it
+	case s.udp:
+		return Readable
 	case s.listening && len(s.waiting) > 0:
 		return Readable
 	case s.listening, s.connecting:
@@ -89,6 +97,10 @@ func (n *SimNet) room() int {
 }
 
 func (s *simSocket) read(p []byte) (int, error) {
+	if s.udp {
+		d, err := s.take()
+		return copy(p, d.data), err
+	}
 	if len(s.in) > 0 {
 		n := copy(p, s.in)
 		s.in = s.in[n:]
@@ -112,6 +124,9 @@ func (s *simSocket) write(p []byte) (int, error) {
 		return 0, syscall.EPIPE
 	case s.connecting:
 		return 0, ErrAgain
+	case s.udp:
+		s.net.dispatch(s, datagram{s.local, s.remote, slices.Clone(p)})
+		return len(p), nil
 	}
 	n := 0
 	if room := s.net.room() - len(s.out); !s.full && room > 0 {
@@ -146,6 +161,8 @@ func (s *simSocket) end() {
 func (s *simSocket) release() {
 	s.closed = true
 	switch {
+	case s.udp:
+		s.unbind()
 	case s.listening:
 		s.unlisten()
 	case s.peer == nil || s.pipe:
@@ -159,6 +176,9 @@ func (s *simSocket) release() {
 // abort is close(2) with a reset.
 func (s *simSocket) abort() {
 	s.closed, s.out = true, nil
+	if s.udp {
+		s.unbind()
+	}
 	if s.peer != nil {
 		s.peer.kill(syscall.ECONNRESET)
 	}

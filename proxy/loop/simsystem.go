@@ -220,8 +220,8 @@ func (n *SimNet) busy() bool {
 	return slices.ContainsFunc(n.sims, func(s *Sim) bool { return len(s.ready) > 0 || s.woken.Load() })
 }
 
-// collect fills events. A listener stays on the list for as long as connections
-// wait.
+// collect fills events. A listener stays on the list for as long as connections,
+// or datagrams, wait.
 func (s *Sim) collect(events []Event) (n int) {
 	if s.Shuffle {
 		s.rng.Shuffle(len(s.ready), func(i, j int) { s.ready[i], s.ready[j] = s.ready[j], s.ready[i] })
@@ -240,7 +240,7 @@ func (s *Sim) collect(events []Event) (n int) {
 		}
 		events[n] = Event{Token: c.token, Ready: r}
 		n++
-		if c.listening {
+		if c.listening || c.udp && !c.remote.IsValid() {
 			c.mark()
 		}
 	}

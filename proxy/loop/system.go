@@ -27,6 +27,20 @@ type System interface {
 	Connect(to netip.AddrPort) (fd int, err error)
 	// ConnectResult is nil for a connection that stands.
 	ConnectResult(fd int) error
+	// Local is our own address of the connection fd, invalid if it has none.
+	Local(fd int) netip.AddrPort
+	// ConnectUDP opens a UDP socket for one peer. Read and Write on it move one
+	// datagram each, an empty one included, and answer ECONNREFUSED when the peer's
+	// machine has said that nobody is there.
+	ConnectUDP(to netip.AddrPort) (fd int, err error)
+	// ReceiveFrom takes one datagram off a socket of ListenUDP, ErrAgain if there is
+	// none, and says who sent it and to which address of ours. The latter is
+	// invalid where the socket has but one, or the system does not tell. What does
+	// not fit into p is lost.
+	ReceiveFrom(fd int, p []byte) (n int, from netip.AddrPort, to netip.Addr, err error)
+	// SendTo sends one datagram from a socket of ListenUDP, and from that address
+	// of ours if it is valid.
+	SendTo(fd int, p []byte, to netip.AddrPort, from netip.Addr) error
 	// Read is 0, nil at the end of the stream and ErrAgain when nothing is there.
 	// An n below len(p) means that nothing was left: the next arrival is an event.
 	Read(fd int, p []byte) (n int, err error)
