@@ -88,6 +88,8 @@ func TestDockerConfig_UnixSocket(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+path+"-missing")
 	require.ErrorContains(t, reach(t, DockerConfig{}), "docker: ")
 	require.NoError(t, reach(t, DockerConfig{Endpoint: "unix://" + path}), "what is written counts")
+	t.Setenv("DOCKER_HOST", "ssh://user@host")
+	require.EqualError(t, reach(t, DockerConfig{}), `docker: DOCKER_HOST "ssh://user@host": want unix:///path or tcp://host:port`)
 }
 
 func TestDockerConfig_TLS(t *testing.T) {

@@ -49,7 +49,7 @@ type EngineTLS struct {
 
 // Validate says what about c can never work.
 func (c *DockerConfig) Validate() error {
-	if err := c.checkEndpoint(); err != nil {
+	if err := checkEndpoint("endpoint", c.Endpoint); err != nil {
 		return err
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
@@ -63,14 +63,14 @@ func (c *DockerConfig) Validate() error {
 	return c.Labels.Validate()
 }
 
-func (c *DockerConfig) checkEndpoint() error {
-	const want = "want unix:///path or tcp://host:port"
-	u, err := url.Parse(c.Endpoint)
+// checkEndpoint checks the address of an Engine; "" is for others to choose.
+// What says where it stands.
+func checkEndpoint(what, endpoint string) error {
+	u, err := url.Parse(endpoint)
 	switch {
-	case c.Endpoint == "":
+	case endpoint == "":
 		return nil
 	case err != nil:
-		return fmt.Errorf("endpoint %q: %s", c.Endpoint, want)
 	case u.Scheme == "unix" && u.Path != "" && u.Host == "":
 		return nil
 	case u.Scheme == "tcp":
@@ -78,7 +78,7 @@ func (c *DockerConfig) checkEndpoint() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("endpoint %q: %s", c.Endpoint, want)
+	return fmt.Errorf("%s %q: want unix:///path or tcp://host:port", what, endpoint)
 }
 
 // connect makes a client that speaks the newest API version that both know.
@@ -94,6 +94,8 @@ func (c *DockerConfig) connect(ctx context.Context) (*client.Client, error) {
 			h := &http.Client{Transport: &http.Transport{TLSClientConfig: config}, CheckRedirect: client.CheckRedirect}
 			options = append([]client.Opt{client.WithHTTPClient(h)}, options...)
 		}
+	} else if err := checkEndpoint("docker: "+client.EnvOverrideHost, os.Getenv(client.EnvOverrideHost)); err != nil {
+		return nil, err // others, such as ssh, would be tried in vain
 	}
 	if c.dial != nil {
 		options = append(options, client.WithDialContext(c.dial))
