@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"arzur.net/lb/rules"
@@ -210,16 +211,41 @@ func (a *announcement) claim(requests string, asking []rules.Rule) {
 		a.claims[requests] = &claim{services, asking}
 		a.Rules = append(a.Rules, asking...)
 	case slices.Equal(first.services, services):
-		for _, r := range asking {
-			if !slices.ContainsFunc(first.rules, func(f rules.Rule) bool { return sameRule(f, r) }) {
-				a.Rules = append(a.Rules, r) // Compile says what about it is different
-			}
+		for i := range asking {
+			a.repeat(&asking[i], first.rules)
 		}
 	default:
 		for _, r := range asking {
 			a.Warnings = append(a.Warnings, conflict(&r, &first.rules[0]))
 		}
 	}
+}
+
+// repeat adds a rule of one more member that asks for the same requests for the
+// same service as one of the first.
+func (a *announcement) repeat(r *rules.Rule, first []rules.Rule) {
+	for i := range first {
+		f := &first[i]
+		if sameRule(*f, *r) {
+			return
+		}
+		same := *r
+		if same.Weight = f.Weight; sameRule(*f, same) {
+			a.Warnings = append(a.Warnings, rules.Problem{
+				Origin: r.Origin, Other: f.Origin, Rule: r.Title(),
+				Reason: fmt.Sprintf("its weight for service %q is %s, that of the other %s, which counts", r.Service, weight(r), weight(f)),
+			})
+			return
+		}
+	}
+	a.Rules = append(a.Rules, *r) // Compile says what about it is different
+}
+
+func weight(r *rules.Rule) string {
+	if r.Weight == nil {
+		return "not given"
+	}
+	return strconv.Itoa(*r.Weight)
 }
 
 func sameRule(a, b rules.Rule) bool {

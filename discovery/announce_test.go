@@ -48,6 +48,10 @@ func TestAnnounce(t *testing.T) {
 			"traefik.http.services.one.loadbalancer.server.port", "80", "traefik.http.services.two.loadbalancer.server.port", "81"))
 	f("a:80: a.internal:80\na:81: a.internal:80\n80 x -> a:80\n!container a: label lb.q.hostname: service \"a:80\" gets these requests already; name the same service in both, or another match in one (container a: label lb.p.hostname)",
 		memberOf("a", 1, "lb.p.hostname", "x", "lb.p.target_port", "80", "lb.q.hostname", "x", "lb.q.target_port", "81"))
+	// Replicas that disagree about a weight.
+	f("one: a.internal:80 b.internal:80\n80 x -> one\n?container b: label lb.r.hostname: its weight for service \"one\" is 5, that of the other not given, which counts (container a: label lb.r.hostname)",
+		memberOf("a", 1, "lb.r.hostname", "x", "lb.r.service", "one"),
+		memberOf("b", 2, "lb.r.hostname", "x", "lb.r.service", "one", "lb.r.weight", "5"))
 	// Unless it says which share each gets.
 	f("one: a.internal:80\ntwo: a.internal:80\n80 x -> one\n80 x -> two",
 		memberOf("a", 1, "lb.p.hostname", "x", "lb.p.service", "one", "lb.q.hostname", "x", "lb.q.service", "two", "lb.q.weight", "3"))
