@@ -78,8 +78,8 @@ func (k *core) resume(x *Exchange) {
 	if state := x.client.lst.state.Load(); state != x.known {
 		x.known = state
 		next := state.table.Successor(x.entry)
-		if next == nil || next.Pool == nil {
-			x.unserved() // its rule is gone
+		if next == nil {
+			x.unserved()
 			return
 		}
 		x.entry, x.pool, x.target = next, next.Pool, nil // one that was tried is not of this Pool

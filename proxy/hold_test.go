@@ -118,7 +118,7 @@ func TestHold_EndsWhenItsRuleDoes(t *testing.T) {
 		b.serveAt(named(t, "not for this one"))
 		require.Contains(t, rest(t, c), "503 Service Unavailable")
 	}
-	f(func(b *bed) { b.rule.Hostname = "other.test" })
+	f(func(b *bed) { b.rule.Hostname, b.rule.Service, b.service.Name = "other.test", "other", "other" })
 	f(func(b *bed) { b.rule.AddPrefix = "/added" })
 	f(func(b *bed) { b.rule.Redirect, b.rule.Service = &rules.Redirect{Host: "y"}, "" })
 	f(func(b *bed) { b.rule.Port = freePort(t) })

@@ -304,7 +304,8 @@ func (c *compiler) build() {
 
 func (c *compiler) buildPort(l Listen, drafts []*draft) {
 	slices.SortFunc(drafts, orderOf(drafts))
-	x, byMatch := newIndex(), make(map[string]*Entry, len(drafts))
+	x := newIndex()
+	port := &PortTable{index: x, proxyIn: c.sockets[l.Socket()].ProxyIn}
 	open := x // the rules that can cover others
 	if slices.ContainsFunc(drafts, func(d *draft) bool { return !d.open() }) {
 		open = newIndex()
@@ -328,13 +329,13 @@ func (c *compiler) buildPort(l Listen, drafts []*draft) {
 			})
 		}
 		x.add(rank, e)
-		byMatch[d.key] = e
+		port.add(e)
 		if open != x && d.open() {
 			open.add(rank, e)
 		}
 		c.table.entries = append(c.table.entries, e)
 	}
-	c.table.ports[l] = &PortTable{index: x, byMatch: byMatch, proxyIn: c.sockets[l.Socket()].ProxyIn}
+	c.table.ports[l] = port
 }
 
 // orderOf is Rancher's order when all rules of the port want it.

@@ -69,26 +69,13 @@ type BackendUse struct {
 // PortTable is the part of a Table that one listener needs.
 type PortTable struct {
 	index   *index
-	byMatch map[string]*Entry
 	proxyIn bool
+	successors
 }
 
 // ProxyIn says whether connections from trusted peers begin with a PROXY
 // protocol header.
 func (t *PortTable) ProxyIn() bool { return t != nil && t.proxyIn }
-
-// Successor is the Entry with the match of e, an Entry of an earlier Table, that
-// changes requests and responses as e does; nil if there is none.
-func (t *PortTable) Successor(e *Entry) *Entry {
-	if t == nil {
-		return nil
-	}
-	next := t.byMatch[e.match.key]
-	if next == nil || differs(next.Rule, e.Rule) != "" {
-		return nil
-	}
-	return next
-}
 
 // Ports lists the sockets to listen on, sorted by port, then address.
 func (t *Table) Ports() []Listen {

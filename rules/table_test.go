@@ -22,30 +22,6 @@ func service(name string, servers ...string) Service {
 	return s
 }
 
-func TestPortTable_Successor(t *testing.T) {
-	table := func(rs ...Rule) *PortTable {
-		table, problems := Compile(Input{Rules: rs, Services: []Service{service("blog", "10.0.0.1"), service("shop", "10.0.0.2")}}, NoBackends{})
-		require.Empty(t, problems)
-		return table.On(Listen{Port: 80, Protocol: HTTP})
-	}
-	f := func(want string, next ...Rule) {
-		t.Helper()
-		before := table(Rule{Port: 80, Hostname: "arzur.net", Path: "/a", StripPrefix: "/a", Service: "blog"})
-		req := Request{Host: []byte("arzur.net"), Path: []byte("/a")}
-		e := table(next...).Successor(before.Lookup(&req))
-		got := ""
-		if e != nil {
-			got = e.Pool.Name
-		}
-		require.Equal(t, want, got)
-	}
-	f("blog", Rule{Port: 80, Hostname: "ARZUR.net", Path: "/a", StripPrefix: "/a", Service: "blog"})
-	f("shop", Rule{Port: 80, Hostname: "arzur.net", Path: "/a", StripPrefix: "/a", Service: "shop", Priority: 1})
-	f("", Rule{Port: 80, Hostname: "arzur.net", Path: "/a", Service: "blog"})
-	f("", Rule{Port: 80, Hostname: "arzur.net", StripPrefix: "/a", Service: "blog"})
-	f("", Rule{Port: 81, Hostname: "arzur.net", Path: "/a", StripPrefix: "/a", Service: "blog"})
-}
-
 func TestTable_String(t *testing.T) {
 	blog, shop := service("blog", "10.42.27.235", "10.42.170.222", "10.42.229.184"), service("shop", "[2001:db8::1]:8080", "10.0.0.9")
 	shop.Instances[1].Backup = true
