@@ -129,6 +129,53 @@ func TestDocker_StopsAndUpdatesLoseNoRequest(t *testing.T) {
 	l.stop(0)
 }
 
+// compose runs docker-compose for a file.
+func (e *engine) compose(file string, args ...string) {
+	e.t.Helper()
+	c := exec.Command("docker-compose", append([]string{"--project-name", "site", "--file", file}, args...)...)
+	c.Env = append(e.command().Env, "DOCKER_SOCK="+e.socket)
+	out, err := c.CombinedOutput()
+	require.NoError(e.t, err, "%s", out)
+}
+
+// An update of a single container stops it before it starts the next one.
+func TestDocker_TheOnlyContainerIsReplaced(t *testing.T) {
+	e := startEngine(t)
+	e.startLB("-docker")
+	up := func(image, label string) {
+		t.Helper()
+		e.compose(e.write("compose.yml", fmt.Sprintf(
+			"version: '3.8'\nservices: {shop: {image: %q, labels: [lb.hostname=shop.test, %s]}}\n", image, label)), "up", "--detach")
+	}
+	up(e.version(1), "lb.path=/shop")
+	e.eventually("it answers", func() bool { return ask(t, "127.0.0.1:80", "shop.test", "/shop").status == 200 })
+	l := startTraffic(t, "127.0.0.1:80", "shop.test", "/shop")
+	for version := 2; version < 4; version++ {
+		up(e.version(version), "lb.path=/shop")
+		require.Equal(t, fmt.Sprint(version), ask(t, "127.0.0.1:80", "shop.test", "/shop").version)
+	}
+	up(e.version(3), "lb.path=/")
+	require.Equal(t, "3", ask(t, "127.0.0.1:80", "shop.test", "/").version, "its labels are new")
+	l.stop(0)
+}
+
+func TestDocker_AllStopAndStartAgain(t *testing.T) {
+	e := startEngine(t)
+	e.startLB("-docker")
+	e.docker("network", "create", "web")
+	labels := []string{"--network", "web", "--label", "lb.hostname=shop.test", "--label", "lb.service=shop", "cdn"}
+	servers := []string{e.run(labels...), e.run(labels...)}
+	e.answers("shop.test", servers...)
+	l := startTraffic(t, "127.0.0.1:80", "shop.test", "/")
+	e.docker(append([]string{"stop"}, servers...)...)
+	e.docker(append([]string{"start"}, servers...)...)
+	e.answers("shop.test", servers...)
+	e.docker(append([]string{"kill"}, servers...)...) // SIGKILL: GETs that were under way are sent again
+	e.docker(append([]string{"start"}, servers...)...)
+	e.answers("shop.test", servers...)
+	l.stop(0)
+}
+
 func TestDocker_DaemonRestarts(t *testing.T) {
 	e := startEngine(t)
 	e.stop()
@@ -154,25 +201,38 @@ func TestDocker_DaemonRestarts(t *testing.T) {
 	l.stop(0)
 }
 
+// Without live restore the containers stop with their daemon, and start with it.
+func TestDocker_DaemonRestartsWithItsContainers(t *testing.T) {
+	e := startEngine(t)
+	e.startLB("-docker")
+	e.docker("network", "create", "web")
+	labels := []string{"--restart", "always", "--network", "web", "--label", "lb.hostname=shop.test", "--label", "lb.service=shop", "cdn"}
+	servers := []string{e.run(labels...), e.run(labels...)}
+	e.answers("shop.test", servers...)
+	l := startTraffic(t, "127.0.0.1:80", "shop.test", "/")
+	e.stop()
+	e.start()
+	e.answers("shop.test", servers...)
+	l.stop(0)
+}
+
 func TestDocker_SampleWorksAsPrinted(t *testing.T) {
 	e := startEngine(t)
 	file, err := filepath.Abs("../configs/docker/docker-compose.yml")
 	require.NoError(t, err)
-	run := func(args ...string) {
-		t.Helper()
-		c := exec.Command("docker-compose", append([]string{"--project-name", "site", "--file", file}, args...)...)
-		c.Env = append(e.command().Env, "DOCKER_SOCK="+e.socket)
-		out, err := c.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-	}
+	run := func(args ...string) { e.compose(file, args...) }
 	run("up", "--detach", "--scale", "whoami=2")
 	e.eventually("lb answers", func() bool { return ask(t, "127.0.0.1", "whoami.localhost", "/").status == 200 })
 	l := startTraffic(t, "127.0.0.1:80", "whoami.localhost", "/")
 	e.eventually("both answer", func() bool { return len(l.since(time.Time{})) == 2 })
 	run("up", "--detach", "--scale", "whoami=4")
 	e.eventually("all four answer", func() bool { return len(l.since(time.Time{})) == 4 })
-	// Two leave at once: as many as a request is tried again for (defaults.retries).
-	run("up", "--detach", "--scale", "whoami=2")
+	run("up", "--detach", "--scale", "whoami=1")
+	e.eventually("one answers alone", func() bool {
+		at := time.Now()
+		time.Sleep(100 * time.Millisecond) // as long as it takes all to have their turn
+		return len(l.since(at)) == 1
+	})
 	l.stop(0)
 	run("down")
 }

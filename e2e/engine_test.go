@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,6 +111,16 @@ func (e *engine) imports(name string, archive []byte, changes ...string) {
 	load.Stdin = bytes.NewReader(archive)
 	out, err := load.CombinedOutput()
 	require.NoError(e.t, err, "%s", out)
+}
+
+// version is an image of the server of that version.
+func (e *engine) version(n int) (image string) {
+	e.t.Helper()
+	image = fmt.Sprint("cdn:", n)
+	container := e.docker("create", "cdn")
+	e.docker("commit", "--change", fmt.Sprintf(`CMD ["-version", "%d"]`, n), container, image)
+	e.docker("rm", container)
+	return image
 }
 
 func (e *engine) command(args ...string) *exec.Cmd {
