@@ -169,21 +169,23 @@ func (s *sample) loaded(t testing.TB, origin string) *Certificate {
 	return c
 }
 
-// write writes files below dir, by name.
+// write writes files below dir, by name, and stamps them with the time of the
+// test, which may be another than that of the file system.
 func write(t testing.TB, dir string, files map[string][]byte) {
 	t.Helper()
 	for name, content := range files {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, content, 0o600))
+		require.NoError(t, os.Chtimes(path, time.Now(), time.Now()))
 	}
 }
 
 // replace puts content in the place of a file at once, as good tools do.
 func replace(t testing.TB, path string, content []byte) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(path+".new", content, 0o600))
-	require.NoError(t, os.Rename(path+".new", path))
+	write(t, filepath.Dir(path), map[string][]byte{"." + filepath.Base(path): content})
+	require.NoError(t, os.Rename(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)), path))
 }
 
 func newLog() (*zap.Logger, *observer.ObservedLogs) {

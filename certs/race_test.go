@@ -1,0 +1,5 @@
+//go:build race
+
+package certs
+
+func init() { raceDetector = true }
