@@ -197,7 +197,11 @@ func TestWatcher_ReadsWhatChangedAlone(t *testing.T) {
 		w.write(map[string][]byte{"a.pem": a.both(), "b.pem": b.both()})
 		w.Set([]Files{{Dir: w.dir}}, nil)
 		time.Sleep(time.Minute)
-		read := func(name string) time.Time { return w.known[pair{w.path(name), w.path(name)}].certStamp.at }
+		read := func(name string) time.Time {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.known[pair{w.path(name), w.path(name)}].certStamp.at
+		}
 		readA, readB := read("a.pem"), read("b.pem")
 		time.Sleep(time.Minute)
 		replace(t, w.path("b.pem"), b.both()) // the same again
