@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"strconv"
 	"unicode/utf8"
@@ -18,6 +19,10 @@ func appendJSON(b []byte, l *line) []byte {
 	b = appendText(b, `,"path":`, l.pieces[noteTarget])
 	b = appendText(b, `,"proto":`, l.protocol())
 	b = appendNumber(b, `,"port":`, int64(x.state.port))
+	if s := x.client.tls; s != nil {
+		b = appendText(b, `,"tls":`, tls.VersionName(s.version))
+		b = appendText(b, `,"cipher":`, tls.CipherSuiteName(s.cipher))
+	}
 	b = appendNumber(b, `,"status":`, int64(x.status))
 	if x.entry != nil {
 		b = appendRouted(b, x)

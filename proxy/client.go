@@ -11,12 +11,13 @@ import (
 type phase uint8
 
 const (
-	phaseIdle     phase = iota // between requests; holds no buffer
-	phaseHead                  // part of a request head has arrived
-	phaseExchange              // a request is being served
-	phaseTunnel                // upgraded: bytes both ways
-	phaseFlush                 // the last answer is on its way out, then close
-	phaseLinger                // our side is shut; what still arrives is thrown away
+	phaseIdle      phase = iota // between requests; holds no buffer
+	phaseHandshake              // TLS is being agreed on
+	phaseHead                   // part of a request head has arrived
+	phaseExchange               // a request is being served
+	phaseTunnel                 // upgraded: bytes both ways
+	phaseFlush                  // the last answer is on its way out, then close
+	phaseLinger                 // our side is shut; what still arrives is thrown away
 )
 
 // client is one HTTP/1.1 connection from a client: the carrier of one stream at
@@ -67,7 +68,11 @@ func (c *client) writable() bool {
 			if c.x != nil {
 				c.x.progress() // it is the others' turn again, and time
 			}
-		case loop.ErrAgain: // it took some: slow is not stalled
+		case loop.ErrAgain:
+			if c.phase == phaseHandshake { // whose deadline no progress moves
+				return true
+			}
+			// It took some: slow is not stalled.
 			c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
 			return true
 		default:
@@ -90,6 +95,8 @@ func (c *client) readable() {
 	switch c.phase {
 	case phaseIdle, phaseHead:
 		c.readHead()
+	case phaseHandshake:
+		c.shakeHands()
 	case phaseExchange, phaseTunnel:
 		c.x.clientReadable()
 	case phaseLinger:
@@ -102,6 +109,8 @@ func (c *client) Expired() {
 	switch c.phase {
 	case phaseHead:
 		c.refuse(&failures[slowHead], nil)
+	case phaseHandshake:
+		c.endShake(shakeTimeout, nil)
 	case phaseExchange, phaseTunnel:
 		c.x.clientExpired()
 	default:
@@ -235,6 +244,10 @@ func (c *client) finish() {
 		c.close()
 		return
 	}
+	if c.tls != nil { // what still comes need not be understood
+		c.abandon()
+		c.tls = nil
+	}
 	c.SetDeadline(k.loop.Now() + lingerTime)
 	if c.canRead {
 		c.discard()
@@ -268,6 +281,9 @@ func (c *client) gone() {
 
 // close ends the connection now.
 func (c *client) close() {
+	if !c.closed {
+		c.sayEnd()
+	}
 	if c.release() {
 		c.x = nil
 		c.core.loop.Close(&c.Conn)

@@ -81,7 +81,11 @@ func (k *core) adopt(fd int, peer netip.AddrPort, l *listener) {
 	c.slot = int32(len(k.clients))
 	k.clients = append(k.clients, c)
 	k.stats.accepted.inc()
-	wait := int64(l.state.Load().opts.HeaderTimeout)
+	state := l.state.Load()
+	wait := int64(state.opts.HeaderTimeout)
+	if state.secure() {
+		wait = c.expectHello(state)
+	}
 	if l.closed.Load() {
 		wait = min(wait, lastMoment)
 	}

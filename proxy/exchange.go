@@ -162,6 +162,9 @@ func (x *Exchange) route(r *http1.Request) *failure {
 	if &m.Path[0] != &r.Path[0] {
 		k.path = m.Path // decoded into our scratch, which may have grown
 	}
+	if x.client.misdirected(m.Host) {
+		return &failures[misdirected]
+	}
 	if x.state.table != nil {
 		x.entry = x.state.table.Lookup(m)
 	}

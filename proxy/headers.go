@@ -68,8 +68,10 @@ func (x *Exchange) compose(r *http1.Request) *failure {
 	if x.state.opts.RequestID {
 		drop |= setOf(http1.IDXRequestID)
 	}
+	x.state.opts.dropCertFields(&r.Message)
 	b = appendFields(b, &r.Message, drop, &rule.RequestHeaders)
 	b = x.appendForwarding(b, r, x.trusted)
+	b = x.client.appendClientCert(b, x.state.opts.ClientCert)
 	if edited.Prefix != nil {
 		b = append(append(append(b, "X-Forwarded-Prefix: "...), edited.Prefix...), "\r\n"...)
 	}
@@ -239,7 +241,7 @@ func (x *Exchange) appendForwarding(b []byte, r *http1.Request, trusted bool) []
 	if v := lastValue(r, http1.IDXForwardedProto); trusted && v != nil {
 		b = append(append(append(b, "X-Forwarded-Proto: "...), v...), "\r\n"...)
 	} else {
-		b = append(b, "X-Forwarded-Proto: http\r\n"...)
+		b = append(append(append(b, "X-Forwarded-Proto: "...), x.client.scheme()...), "\r\n"...)
 	}
 	if v := lastValue(r, http1.IDXForwardedPort); trusted && v != nil {
 		b = append(append(append(b, "X-Forwarded-Port: "...), v...), "\r\n"...)
@@ -274,7 +276,7 @@ func (x *Exchange) appendForwarded(b []byte, r *http1.Request, trusted bool, pee
 	} else {
 		b = peer.AppendTo(b)
 	}
-	b = append(b, ";proto=http"...)
+	b = append(append(b, ";proto="...), x.client.scheme()...)
 	if r.Host != nil {
 		b = append(append(append(b, `;host="`...), r.Host...), '"')
 	}

@@ -51,6 +51,7 @@ func newBedService(backends ...string) rules.Service {
 // testOptions are like the program's defaults.
 var testOptions = Options{
 	HeaderTimeout:       10 * time.Second,
+	HandshakeTimeout:    10 * time.Second,
 	BodyTimeout:         30 * time.Second,
 	ConnectTimeout:      2 * time.Second,
 	ResponseTimeout:     60 * time.Second,

@@ -87,7 +87,7 @@ func (p *Proxy) Shared() { p.shared.Store(true) }
 // hurry gives the idle connections of a listener that ends a moment for a last request.
 func (k *core) hurry(l *listener) {
 	for _, c := range k.clients {
-		if c.lst == l && c.phase == phaseIdle {
+		if c.lst == l && c.quiet() {
 			c.SetDeadline(k.loop.Now() + lastMoment)
 		}
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,7 +18,8 @@ import (
 // portState is what an Exchange on one listener works with. It never changes;
 // Apply stores a new one, and each Exchange keeps the one it started with.
 type portState struct {
-	protocol  string // one of rules.Protocols; new connections follow a change
+	protocol  string      // one of rules.Protocols; new connections follow a change
+	tls       *tls.Config // nil: in the clear, or none is known
 	table     *rules.PortTable
 	opts      *Options
 	port      uint16
@@ -47,7 +49,7 @@ func (l *listener) String() string {
 func (l *listener) use(protocol string, t *rules.PortTable, o *Options) {
 	port := l.socket.Port
 	field := append(strconv.AppendInt([]byte("X-Forwarded-Port: "), int64(port), 10), "\r\n"...)
-	l.state.Store(&portState{protocol: protocol, table: t, opts: o, port: port, portField: field})
+	l.state.Store(&portState{protocol: protocol, tls: o.TLS[protocol], table: t, opts: o, port: port, portField: field})
 }
 
 // acceptor is a listener's socket in one Loop.
@@ -68,7 +70,9 @@ func (a *acceptor) Ready(loop.Ready) { a.accept(acceptsPerEvent) }
 func (a *acceptor) accept(most int) {
 	k, p := a.core, a.core.proxy
 	for range most {
-		if max := a.lst.state.Load().opts.MaxConnections; max > 0 && p.connections.Load() >= int64(max) {
+		state := a.lst.state.Load()
+		max := state.opts.MaxConnections
+		if max > 0 && p.connections.Load() >= int64(max) || state.secure() && p.shaking.Load() >= maxHandshakes {
 			k.stats.overLimit.inc()
 			a.rest(int64(10e6))
 			return
@@ -111,7 +115,7 @@ func (a *acceptor) Expired() {
 }
 
 // served are the protocols that the engine speaks.
-var served = []string{rules.HTTP}
+var served = []string{rules.HTTP, rules.HTTPS}
 
 func checkServed(ports []rules.Listen) error {
 	for _, at := range ports {

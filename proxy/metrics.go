@@ -58,6 +58,8 @@ var (
 	connsFailed   = counts("lb_accept_errors_total", "Errors of accept, such as too many open files.")
 	bytesRead     = counts("lb_client_read_bytes_total", "Bytes read from clients, heads included.")
 	bytesWritten  = counts("lb_client_written_bytes_total", "Bytes written to clients, heads included.")
+	shakesTotal   = counts("lb_tls_handshakes_total", "TLS handshakes ended, by whom they were with and how they ended.", "side", "result")
+	shakesNow     = gauges("lb_tls_handshakes_in_progress", "TLS handshakes under way.")
 	upConnects    = counts("lb_upstream_connects_total", "Connections to backends begun.")
 	upReused      = counts("lb_upstream_reused_total", "Attempts on a connection that was open already.")
 	upIdle        = gauges("lb_upstream_idle_connections", "Connections to backends that wait for a request.")

@@ -30,6 +30,7 @@ const (
 	bodyTooLarge
 	badPath
 	refused
+	misdirected
 	totalTimeout
 	clientGone
 	clientStalled
@@ -58,6 +59,7 @@ var failures = [failureCount]failure{
 	bodyTooLarge:    {413, "body_too_large", "the request body is larger than allowed"},
 	badPath:         {400, "bad_path", "the rewritten path has dot segments"},
 	refused:         {503, "refused", "the rule asks for protection that cannot be given"},
+	misdirected:     {421, "misdirected", "the certificate of this connection is not for this host"},
 	totalTimeout:    {504, "total_timeout", "the request took too long"},
 	clientGone:      {499, "client_gone", "the client closed the connection"},
 	clientStalled:   {499, "client_stalled", "the client stopped reading"},

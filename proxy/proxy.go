@@ -27,6 +27,8 @@ import (
 type Proxy struct {
 	log    *zap.Logger
 	listen func(addr netip.Addr, port uint16, n int) ([]int, error)
+	work   func(func())
+	labor  *workers // behind work, nil if that is somebody else's
 	cores  []*core
 
 	mu        sync.Mutex // guards the five below
@@ -37,6 +39,7 @@ type Proxy struct {
 
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
+	shaking     atomic.Int64 // TLS handshakes under way
 	panics      panics
 	queueWake   []atomic.Bool
 	empty       chan struct{} // a core has no connections left
@@ -57,6 +60,9 @@ type Config struct {
 	// are the operating system's.
 	System func() (loop.System, error)
 	Listen func(addr netip.Addr, port uint16, n int) ([]int, error)
+	// Work runs f soon, on a goroutine that is not locked to its thread: the
+	// steps of TLS handshakes. The default has a goroutine for each CPU.
+	Work func(f func())
 }
 
 // New makes a Proxy that listens nowhere yet.
@@ -78,6 +84,10 @@ func New(c Config) (*Proxy, error) {
 		queueWake: make([]atomic.Bool, c.Loops),
 		empty:     make(chan struct{}, c.Loops),
 	}
+	if p.work = c.Work; p.work == nil {
+		p.labor = newWorkers()
+		p.work = p.labor.do
+	}
 	for i := range c.Loops {
 		sys, err := c.System()
 		if err != nil {
@@ -94,6 +104,9 @@ func New(c Config) (*Proxy, error) {
 
 // Start runs the Loops, each on a thread of its own, until Stop.
 func (p *Proxy) Start() {
+	if p.labor != nil {
+		p.labor.start(runtime.GOMAXPROCS(0))
+	}
 	for _, k := range p.cores {
 		p.running.Add(1)
 		go func() { // ends with Stop, which waits for it
@@ -111,8 +124,15 @@ func (p *Proxy) Stop() {
 		k.loop.Stop()
 	}
 	p.running.Wait()
+	if p.labor != nil {
+		p.labor.rest() // then nobody but us has to do with a handshake
+	}
 	for _, k := range p.cores {
 		k.lines.handOver()
+		k.abandonShakes()
+	}
+	if p.labor != nil {
+		p.labor.stop()
 	}
 }
 
@@ -249,7 +269,7 @@ func (p *Proxy) Drain(ctx context.Context) error {
 func (k *core) drain() {
 	k.draining = true
 	for _, c := range k.clients {
-		if c.phase == phaseIdle {
+		if c.quiet() {
 			c.SetDeadline(k.loop.Now() + lastMoment)
 		}
 	}

@@ -37,7 +37,7 @@ func (x *Exchange) scheme(r *http1.Request) string {
 	if x.trusted && string(lastValue(r, http1.IDXForwardedProto)) == "https" {
 		return "https"
 	}
-	return "http"
+	return x.client.scheme()
 }
 
 // redirect sends the answer that start has composed in buf.

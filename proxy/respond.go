@@ -231,7 +231,7 @@ func (x *Exchange) relay(head, data []byte) {
 		return
 	}
 	if x.respMode == bodyLength && x.respLeft >= spliceMin {
-		x.splice = x.core.newSplicer()
+		x.splice = x.newSplicer()
 	}
 }
 

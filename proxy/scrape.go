@@ -66,6 +66,7 @@ func (c *counters) add(o *counters) {
 	c.tunnels += o.tunnels
 	c.bytesIn += o.bytesIn
 	c.bytesOut += o.bytesOut
+	c.shakes.add(&o.shakes)
 }
 
 func (v *volume) add(o *volume) {
@@ -124,6 +125,11 @@ func (e emitter) connections(s *sums) {
 	e.put(connsFailed, float64(s.acceptErrors))
 	e.put(bytesRead, float64(s.bytesIn))
 	e.put(bytesWritten, float64(s.bytesOut))
+	for side, results := range s.shakes {
+		for r, n := range results {
+			e.put(shakesTotal, float64(n), sideWords[side], shakeWords[r])
+		}
+	}
 	e.put(upConnects, float64(s.connects))
 	e.put(upReused, float64(s.reused))
 	e.put(upIdle, float64(s.idle))
@@ -160,6 +166,7 @@ func (e emitter) backends(t *rules.Table) {
 // emit sends what the Proxy itself knows, rather than its Loops.
 func (p *Proxy) emit(e emitter) {
 	e.put(connsOpen, float64(p.connections.Load()))
+	e.put(shakesNow, float64(p.shaking.Load()))
 	panicked, _ := p.Panics()
 	e.put(panicsTotal, float64(panicked))
 	e.put(tableGeneration, float64(p.reloads.applied.Load()))

@@ -23,9 +23,13 @@ type splicer struct {
 	held int // bytes in the pipe
 }
 
-// newSplicer is nil where there is no splice(2) or no descriptor to spare; the
-// body is read and written then.
-func (k *core) newSplicer() *splicer {
+// newSplicer is nil where there is TLS on a side, no splice(2) or no descriptor
+// to spare; the body is read and written then.
+func (x *Exchange) newSplicer() *splicer {
+	k := x.core
+	if x.client.tls != nil || x.up.tls != nil {
+		return nil
+	}
 	if n := len(k.pipes); n > 0 {
 		p := k.pipes[n-1]
 		k.pipes = k.pipes[:n-1]
@@ -129,7 +133,7 @@ func (x *Exchange) spliceRequest() bool {
 		if x.reqMode != bodyLength || x.reqLeft < spliceMin {
 			return false
 		}
-		if x.reqSplice = x.core.newSplicer(); x.reqSplice == nil {
+		if x.reqSplice = x.newSplicer(); x.reqSplice == nil {
 			return false
 		}
 		x.replay = false

@@ -13,6 +13,7 @@ type counters struct {
 	connects, reused, retries, attempts       counter
 	queued, tunnels                           counter // under way now
 	bytesIn, bytesOut                         counter // on client connections, heads and framing included
+	shakes                                    shakeCounts
 }
 
 // stats are all that one Loop counts.

@@ -92,6 +92,9 @@ func (u *upstream) Panicked() {
 
 // close ends the connection. The caller has taken it from its list or Exchange.
 func (u *upstream) close() {
+	if !u.closed && u.x == nil {
+		u.sayEnd()
+	}
 	if u.release() {
 		u.core.loop.Close(&u.Conn)
 		u.core.loop.Defer(u)

@@ -7,6 +7,7 @@ import "arzur.net/lb/proxy/loop"
 type wire struct {
 	loop.Conn
 	core *core
+	tls  *secure // nil: in the clear
 	in   []byte  // read ahead of what was handled, pooled
 	out  pending // output that the socket did not take
 
@@ -21,6 +22,14 @@ type wire struct {
 // read fills p once, and notes whether there may be more: after loop.ErrAgain,
 // and after 0, nil, the end of the stream, there is not.
 func (w *wire) read(p []byte) (int, error) {
+	if w.tls != nil {
+		return w.unseal(p)
+	}
+	return w.readSocket(p)
+}
+
+// readSocket is read below TLS.
+func (w *wire) readSocket(p []byte) (int, error) {
 	n, err := w.core.sys.Read(w.FD(), p)
 	switch {
 	case err == loop.ErrAgain:
@@ -34,16 +43,28 @@ func (w *wire) read(p []byte) (int, error) {
 	return n, err
 }
 
-// write sends what it can of p and says how much that was. What it took may
-// still be in out.
+// write sends what it can of p and says how much that was. Under TLS it takes all
+// of it, and keeps in out what the socket does not.
 func (w *wire) write(p []byte) (int, error) {
+	if w.tls != nil {
+		if err := w.send(p, nil); err != nil && err != loop.ErrAgain {
+			return 0, err
+		}
+		return len(p), nil
+	}
 	return w.core.sys.Write(w.FD(), p)
 }
 
 // send writes a and then b, all of both: what the socket does not take is kept
 // in out. It reports loop.ErrAgain when something is there, and any other error
-// as it came.
+// as it came. Under TLS the memory behind a is written to.
 func (w *wire) send(a, b []byte) error {
+	if w.tls != nil {
+		if err := w.tls.Seal(a, b); err != nil {
+			return err
+		}
+		a, b = w.tls.Sealed(), nil
+	}
 	return w.out.send(w.core.loop, w.FD(), a, b)
 }
 
@@ -55,6 +76,7 @@ func (w *wire) flush() error {
 
 // closeWrite ends our direction of the stream. out is empty.
 func (w *wire) closeWrite() error {
+	w.sayEnd()
 	return w.core.sys.CloseWrite(w.FD())
 }
 
@@ -86,6 +108,9 @@ func (w *wire) release() bool {
 		return false
 	}
 	w.closed = true
+	if w.tls != nil {
+		w.abandon()
+	}
 	w.keep(nil)
 	w.out.drop(w.core.loop)
 	return true

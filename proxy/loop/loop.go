@@ -50,6 +50,7 @@ type Loop struct {
 	spare   []func() // guarded by mu; what posts was before
 
 	in, out []byte
+	sealed  []byte // ciphertext on its way out of a TLS
 	free    [len(classes)][][]byte
 	lent    int
 }

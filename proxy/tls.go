@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"arzur.net/lb/proxy/loop"
+)
+
+// secure is what a wire has while it speaks TLS.
+type secure struct {
+	*loop.TLS
+	owner shaker // nil once the handshake is over
+	by    int64  // when the handshake must be over
+	side  uint8  // whom it is with
+
+	serverName string // as the client asked for it, lower case
+	covered    string // the last host that the connection was found good for
+	version    uint16
+	cipher     uint16
+	resumed    bool
+	truncated  bool // the stream has ended without a close_notify
+
+	peer *x509.Certificate // of a client that has proved to have it
+	told *certFields       // what Backends are told of it
+}
+
+// shaker is whose handshake it is.
+type shaker interface {
+	// secured says that the handshake has ended well.
+	secured()
+	// unsecured says that it has not, and why.
+	unsecured(r handshakeResult, err error)
+}
+
+// begin prepares the handshake; open makes the tls.Conn, on a worker.
+func (w *wire) begin(open func(net.Conn) (*tls.Conn, error)) {
+	s, k := w.tls, w.core
+	s.TLS = loop.NewTLS(k.loop, w.FD(), open, k.proxy.work, func() { w.stepped(s) })
+	k.proxy.shaking.Add(1)
+}
+
+// shaking says whether the handshake is still to be done.
+func (w *wire) shaking() bool { return w.tls != nil && w.tls.owner != nil }
+
+// shake goes on with what has arrived, if it is the peer's turn.
+func (w *wire) shake() {
+	h := w.tls.Shake()
+	if h.Busy() || !w.canRead {
+		return
+	}
+	buf := w.core.loop.In()
+	n, err := w.readSocket(buf)
+	switch {
+	case err == loop.ErrAgain:
+	case err != nil:
+		w.endShake(shakeClosed, err)
+	case n == 0:
+		w.endShake(shakeClosed, io.EOF)
+	default:
+		h.Step(buf[:n])
+	}
+}
+
+// stepped is called after each step of the handshake.
+func (w *wire) stepped(s *secure) {
+	h := s.Shake()
+	done, err := h.Done()
+	if out := h.Output(); len(out) > 0 {
+		if sent := w.out.send(w.core.loop, w.FD(), out, nil); sent != nil && sent != loop.ErrAgain && !done {
+			w.endShake(shakeClosed, sent)
+			return
+		}
+		if !done {
+			w.SetDeadline(s.by) // it was a whole ClientHello
+		}
+	}
+	switch {
+	case !done:
+		w.shake() // more may have arrived
+	case err != nil:
+		w.endShake(resultOf(err), err)
+	default:
+		w.finishShake()
+	}
+}
+
+// finishShake makes the wire one that can be read and written.
+func (w *wire) finishShake() {
+	s := w.tls
+	s.Shake().Finish()
+	state := s.State()
+	s.serverName, s.version, s.cipher, s.resumed = strings.ToLower(state.ServerName), state.Version, state.CipherSuite, state.DidResume
+	if len(state.VerifiedChains) > 0 {
+		s.peer = state.PeerCertificates[0]
+	}
+	w.canRead = true // what came with the last flight is with us already
+	if state.NegotiatedProtocol == acmeProtocol {
+		w.endShake(shakeChallenge, nil)
+		return
+	}
+	w.leaveShake(s.result()).secured()
+}
+
+// acmeProtocol is that of a CA that checks a name (RFC 8737): the certificate was
+// the answer.
+const acmeProtocol = "acme-tls/1"
+
+// endShake gives a handshake up.
+func (w *wire) endShake(r handshakeResult, err error) {
+	w.leaveShake(r).unsecured(r, err)
+}
+
+// leaveShake counts a handshake that is over.
+func (w *wire) leaveShake(r handshakeResult) (owner shaker) {
+	owner, w.tls.owner = w.tls.owner, nil
+	if w.tls.TLS != nil {
+		w.core.proxy.shaking.Add(-1)
+	}
+	w.core.stats.shakes[w.tls.side][r].inc()
+	if r == shakePanic {
+		w.core.proxy.panics.add()
+	}
+	return owner
+}
+
+// abandon lets go of a handshake when the connection closes.
+func (w *wire) abandon() {
+	if w.shaking() {
+		w.leaveShake(shakeClosed)
+	}
+	if s := w.tls; s.TLS != nil && s.Shake() != nil {
+		s.Shake().Abandon()
+	}
+}
+
+// unseal is read under TLS.
+func (w *wire) unseal(p []byte) (int, error) {
+	n, dry, err := w.tls.Read(p)
+	if dry && !w.peerClosed {
+		w.canRead = false
+	}
+	if out := w.tls.Sealed(); len(out) > 0 {
+		if err := w.out.send(w.core.loop, w.FD(), out, nil); err != nil && err != loop.ErrAgain {
+			return 0, err
+		}
+	}
+	switch err {
+	case loop.ErrAgain:
+		w.canRead = false
+	case loop.ErrTruncated:
+		w.tls.truncated = true
+		err = io.EOF
+	}
+	if err == io.EOF {
+		w.canRead, w.peerClosed = false, true
+		return 0, nil
+	}
+	return n, err
+}
+
+// sayEnd tells the peer that what follows is the end, and not a cut.
+func (w *wire) sayEnd() {
+	if w.tls == nil || w.tls.TLS == nil || w.tls.Shake() != nil || !w.out.empty() || w.tls.SealEnd() != nil {
+		return
+	}
+	_, _ = w.core.sys.Write(w.FD(), w.tls.Sealed()) // a peer that takes nothing now sees a cut
+}
+
+// wasCut says whether the stream ended in a way that anybody could have brought about.
+func (w *wire) wasCut() bool { return w.tls != nil && w.tls.truncated }
+
+// helloTimeout is how long a client may take for its ClientHello.
+const helloTimeout = int64(5 * time.Second)
+
+// abandonShakes lets go of the handshakes of a Loop that has ended.
+func (k *core) abandonShakes() {
+	for _, c := range k.clients {
+		if c.tls != nil {
+			c.abandon()
+		}
+		if c.x != nil && c.x.up != nil && c.x.up.tls != nil {
+			c.x.up.abandon()
+		}
+	}
+}

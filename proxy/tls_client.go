@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"net"
+
+	"go.uber.org/zap"
+
+	"arzur.net/lb/proxy/loop"
+	"arzur.net/lb/rules"
+)
+
+// maxHandshakes bounds how many handshakes are under way at once, each of which
+// holds a stack: over it, accepting rests, and at twice as many a client that has
+// been accepted is turned away.
+const maxHandshakes = 8192
+
+// helloAhead is up to how much of a ClientHello is waited for before a handshake
+// begins. Those of today have two kilobytes.
+const helloAhead = 16 << 10
+
+// secure says whether connections begin with a TLS handshake.
+func (s *portState) secure() bool { return s.protocol == rules.HTTPS || s.protocol == rules.TLS }
+
+// expectHello makes c one that begins with a handshake, and returns how long it
+// has for its ClientHello.
+func (c *client) expectHello(state *portState) (wait int64) {
+	limit := int64(state.opts.HandshakeTimeout)
+	c.phase = phaseHandshake
+	c.tls = &secure{owner: c, side: sideClient, by: c.core.loop.Now() + limit}
+	return min(limit, helloTimeout)
+}
+
+// quiet says whether nothing of a request, or of a handshake, has arrived.
+func (c *client) quiet() bool {
+	return c.phase == phaseIdle || c.phase == phaseHandshake && c.tls.TLS == nil && c.in == nil
+}
+
+// shakeHands goes on with the handshake. Until its ClientHello is there, a client
+// costs nothing but these bytes.
+func (c *client) shakeHands() {
+	if c.tls.TLS != nil {
+		c.shake()
+		return
+	}
+	for c.canRead {
+		buf := c.core.loop.In()
+		if c.in != nil {
+			buf = c.room(1)
+		}
+		n, err := c.readSocket(buf)
+		switch {
+		case err == loop.ErrAgain:
+			return
+		case err != nil || n == 0:
+			c.endShake(shakeClosed, err)
+			return
+		}
+		data := buf[:n]
+		if c.in != nil {
+			c.in = c.in[:len(c.in)+n]
+			data = c.in
+		}
+		if loop.HelloEnd(data) || len(data) > helloAhead {
+			c.greet(data)
+			return
+		}
+		c.keep(data)
+	}
+}
+
+// greet begins the handshake with a ClientHello.
+func (c *client) greet(hello []byte) {
+	config := c.lst.state.Load().tls
+	switch {
+	case config == nil:
+		c.endShake(shakeRefused, errNoConfig)
+		return
+	case c.core.proxy.shaking.Load() >= 2*maxHandshakes:
+		c.endShake(shakeOverload, nil)
+		return
+	}
+	c.begin(func(conn net.Conn) (*tls.Conn, error) { return tls.Server(conn, config), nil })
+	c.tls.Shake().Step(hello)
+	c.keep(nil)
+}
+
+// secured implements shaker.
+func (c *client) secured() {
+	k := c.core
+	c.phase = phaseIdle
+	wait := int64(c.lst.state.Load().opts.HeaderTimeout)
+	if k.draining || c.lst.closed.Load() {
+		wait = min(wait, lastMoment)
+	}
+	c.SetDeadline(k.loop.Now() + wait)
+	k.loop.Again(&c.Conn, loop.Readable)
+}
+
+// unsecured implements shaker.
+func (c *client) unsecured(r handshakeResult, err error) {
+	c.core.proxy.log.Debug("tls handshake", zap.Stringer("client", c.peer), zap.Stringer("listener", c.lst),
+		zap.Stringer("result", r), zap.Error(err))
+	switch r {
+	case shakeTimeout, shakeClosed, shakeOverload:
+		c.close()
+	default:
+		c.finish() // the alert may be on its way
+	}
+}
+
+// scheme is the one that the client uses with us.
+func (c *client) scheme() string {
+	if c.tls != nil {
+		return "https"
+	}
+	return "http"
+}
