@@ -61,6 +61,9 @@ func dockerCases(t *testing.T, suites ...string) (list []dockerCase) {
 	require.NoError(t, err)
 	var all []dockerCase
 	require.NoError(t, json.Unmarshal(text, &all))
+	for _, s := range suites {
+		require.Empty(t, dockerSuites[s], s)
+	}
 	for _, c := range all {
 		if slices.Contains(suites, c.Suite) {
 			list = append(list, c)
@@ -68,6 +71,27 @@ func dockerCases(t *testing.T, suites ...string) (list []dockerCase) {
 	}
 	require.NotEmpty(t, list, suites)
 	return list
+}
+
+// dockerSuites are the suites that the tests here run, and "" or why one is not run.
+var dockerSuites = map[string]string{
+	"v1-docker-bind-port-ip": "", "v1-docker-build": "", "v1-docker-filter": "", "v1-docker-ip": "", "v1-docker-port": "", "v1-docker-segments": "",
+	"v1-swarm-build": "", "v1-swarm-filter": "", "v1-swarm-ip": "", "v1-swarm-list-services": "", "v1-swarm-list-tasks": "", "v1-swarm-port": "",
+	"v3-docker-bind-port-ip": "", "v3-docker-build": "", "v3-docker-default-rule": "", "v3-docker-ip": "", "v3-docker-non-running": "", "v3-docker-port": "",
+	"v3-swarm-list-services": "", "v3-swarm-list-tasks": "", "v3-swarm-service-ip": "",
+
+	"v1-docker-servers":   "it is about how Traefik names the servers of no container",
+	"v3-swarm-task-names": "tasks have no names here; TestSwarm_Addresses has the address of their node",
+}
+
+func TestDocker_NoCaseIsPassedOver(t *testing.T) {
+	text, err := os.ReadFile("testdata/docker_cases.json")
+	require.NoError(t, err)
+	var all []dockerCase
+	require.NoError(t, json.Unmarshal(text, &all))
+	for _, c := range all {
+		require.Contains(t, dockerSuites, c.Suite, c.Name)
+	}
 }
 
 func (p *caseProvider) config(e *fakeEngine) DockerConfig {

@@ -49,6 +49,24 @@ func TestSwarm_TraefikCases(t *testing.T) {
 		}
 		require.Equal(t, want.Kept, f(&c, []caseService{service}), c.Name)
 	}
+	for _, c := range dockerCases(t, "v1-swarm-list-services", "v3-swarm-list-services") {
+		var want struct{ Names []string } // of tasks
+		require.NoError(t, json.Unmarshal(c.Expect, &want))
+		for i := range c.Input.Services {
+			maps.Copy(c.Input.Services[i].Labels, map[string]string{"lb.hostname": c.Input.Services[i].Name, "lb.target_port": "80"})
+		}
+		require.Len(t, f(&c, c.Input.Services), len(slices.Compact(want.Names)), c.Name) // all tasks have one address
+	}
+	for _, c := range dockerCases(t, "v1-swarm-port") {
+		var want struct{ Port string }
+		require.NoError(t, json.Unmarshal(c.Expect, &want))
+		service := *c.Input.Service
+		service.VirtualIPs = append(service.VirtualIPs, struct{ NetworkID, Addr string }{"1", "10.0.0.1/24"})
+		service.Labels = maps.Clone(service.Labels)
+		service.Labels["lb.swarm.vip"] = "true"
+		c.Input.Tasks, c.Input.Networks = []caseTask{{ID: "one", State: "running"}}, json.RawMessage(`{"1": "foo"}`)
+		require.Equal(t, []string{"10.0.0.1:" + want.Port}, f(&c, []caseService{service}), c.Name)
+	}
 	for _, c := range dockerCases(t, "v1-swarm-build") {
 		var want struct {
 			Backends map[string]struct {
