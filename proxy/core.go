@@ -36,7 +36,6 @@ type core struct {
 	pipes    []pipe // idle ones
 	noSplice bool   // the system has none
 	queueRun func() // runQueues, bound once
-	heldRun  func() // runHeld, bound once
 	draining bool
 	ending   int // acceptors that are about to close
 
@@ -62,7 +61,6 @@ func newCore(p *Proxy, l *loop.Loop, number int, seed uint64) *core {
 	}
 	k.match.Fields = &k.req
 	k.queueRun = k.runQueues
-	k.heldRun = k.runHeld
 	k.stats.init()
 	k.lines.init()
 	return k

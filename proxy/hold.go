@@ -14,8 +14,9 @@ import (
 // then, since a server may listen a while after it was announced: soon at first,
 // more rarely the longer they have waited, so that many of them are no storm.
 const (
-	holdTriesFirst = int64(50 * time.Millisecond)
-	holdTriesLast  = int64(500 * time.Millisecond)
+	holdTriesAtOnce = int64(time.Millisecond) // the new Table was there before the wait began
+	holdTriesFirst  = int64(50 * time.Millisecond)
+	holdTriesLast   = int64(500 * time.Millisecond)
 )
 
 // hold has x wait. It is false where nothing is to be expected, or x has waited
@@ -38,10 +39,11 @@ func (k *core) hold(x *Exchange) bool {
 	k.held = append(k.held, x)
 	k.heldFor[x.pool]++
 	k.stats.queued.add(1)
-	x.deadline(min(left, max(holdTriesFirst, min(waited/4, holdTriesLast))))
-	if x.known != x.client.lst.state.Load() { // a new Table came before we looked for one
-		k.loop.Post(k.heldRun)
+	pause := max(holdTriesFirst, min(waited/4, holdTriesLast))
+	if x.known != x.client.lst.state.Load() {
+		pause = holdTriesAtOnce
 	}
+	x.deadline(min(left, pause))
 	return true
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
 
@@ -85,6 +86,15 @@ func TestHold_TriesAgainWhoDoesNotListenYet(t *testing.T) {
 	go func() { _ = s.Serve(l) }() // ends with Close
 	t.Cleanup(func() { _ = s.Close() })
 	require.Contains(t, rest(t, c), "at last")
+}
+
+func TestHold_EndsWhenACheckBringsAServerBack(t *testing.T) {
+	b := newHoldBed(t, time.Minute, nil, named(t, "here"))
+	server := b.registry.All()[0]
+	server.SetDown(true, &health.Verdict{At: now(), Reason: "status 500"})
+	c := b.begin(closing)
+	server.SetDown(false, &health.Verdict{At: now(), Reason: "ok"})
+	require.Contains(t, rest(t, c), "here")
 }
 
 func TestHold_EndsWithTheTruth(t *testing.T) {
