@@ -38,6 +38,9 @@ type placement struct {
 // services the one that serves counts, else the older.
 func announce(members []member, o *labels.Options) Snapshot {
 	slices.SortFunc(members, func(a, b member) int {
+		if a.gone && b.gone { // the newest was what its service wanted in the end
+			return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.Name, b.Name))
+		}
 		return cmp.Or(compareBools(a.gone, b.gone), compareBools(a.idle || a.away, b.idle || b.away), a.created.Compare(b.created), cmp.Compare(a.Name, b.Name))
 	})
 	subjects := make([]*labels.Subject, len(members))
@@ -94,8 +97,12 @@ func (a *announcement) add(m *member, w labels.Wants) {
 	if m.idle && !w.AllowNonRunning {
 		return
 	}
-	if m.gone && a.replaced(&w) {
-		return
+	if m.gone {
+		if a.replaced(&w) {
+			return
+		}
+		said := len(a.Warnings)
+		defer func() { a.Warnings = a.Warnings[:said] }() // nobody can do anything about it any more
 	}
 	a.Warnings = append(a.Warnings, w.Problems...)
 	missing := make(map[string]bool)
@@ -112,6 +119,9 @@ func (a *announcement) add(m *member, w labels.Wants) {
 		}
 	}
 	for _, c := range slices.Sorted(maps.Keys(byClaim)) {
+		if m.gone && (c == "" || a.claims[c] != nil) {
+			continue
+		}
 		if c != "" { // else it is not known what they ask for, which Compile will say
 			byClaim[c] = a.agree(m, byClaim[c])
 		}

@@ -86,7 +86,10 @@ func TestAnnounce_OneThatHasGone(t *testing.T) {
 	f("web: \n80 x -> web", holdForNext, old)
 	f("web: new.internal:80\n80 y -> web", holdForNext, old, memberOf("new", 2, "lb.hostname", "y", "lb.service", "web"))
 	f("web: new.internal:80\n80 x -> web", holdForNext, old, memberOf("new", 2, "lb.hostname", "x", "lb.service", "web"))
-	f("web: \n80 x -> web\n80 y -> web", holdForNext, old, gone(memberOf("other", 2, "lb.hostname", "y", "lb.service", "web")))
+	f("web: \n80 y -> web\n80 x -> web", holdForNext, old, gone(memberOf("other", 2, "lb.hostname", "y", "lb.service", "web")))
+	f("web: \n80 x -> web\n80 y -> web", holdForNext, old,
+		gone(memberOf("newer", 3, "lb.a.hostname", "x", "lb.b.hostname", "y", "lb.service", "web", "lb.a.strip_prefx", "/")))
+	f("other: other.internal:80\nweb: \n80 x -> other", holdForNews, old, memberOf("other", 2, "lb.hostname", "x"))
 	f("api: api.internal:80\nweb: \n80 y -> api\n80 x -> web", holdForNews, old, memberOf("api", 2, "lb.hostname", "y"))
 }
 
