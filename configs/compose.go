@@ -103,7 +103,7 @@ func (s *stack) merge(l *loader, m member) {
 		case m.key == "hostname":
 			hostname = m.value
 		case m.key == "labels":
-			m.legacyLabels()
+			c.labels(m.value)
 		case m.key == "build":
 			image = true
 		default:
@@ -177,6 +177,8 @@ func (c *composeService) lbConfig(l *loader, v value) {
 	known := l.sections()
 	known["port_rules"] = func(v value) { list = v }
 	known["compat"] = into(&compat, readCompat)
+	known["certs"] = c.certs.readList
+	known["default_cert"] = c.certs.readStandard
 	for key, what := range later {
 		known[key] = notYet(what)
 	}
@@ -191,10 +193,13 @@ func (c *composeService) lbConfig(l *loader, v value) {
 	}
 }
 
-// legacyLabels reports labels that steer a load balancer and have no effect yet.
-func (v value) legacyLabels() {
-	report := func(v value, key, text string) {
+// labels takes what labels say of certificates, and reports those that steer a
+// load balancer and have no effect yet.
+func (c *composeService) labels(v value) {
+	read := func(v value, key, text string) {
 		switch {
+		case key == certDir || key == defaultCertDir:
+			c.labelled.readLabel(v, key, text)
 		case strings.HasPrefix(key, "io.rancher.loadbalancer."), key == "io.rancher.service.selector.link",
 			strings.HasPrefix(key, "io.rancher.lb_service.") && (key != "io.rancher.lb_service.target" || text != "any"):
 			v.warn(false, "label %s: not supported yet, without effect", key)
@@ -203,11 +208,11 @@ func (v value) legacyLabels() {
 	if v.node.Kind == yaml.SequenceNode {
 		for _, item := range v.items() {
 			key, text, _ := strings.Cut(item.text(), "=")
-			report(item, key, text)
+			read(item, key, text)
 		}
 		return
 	}
 	for _, m := range v.members() {
-		report(value{v.doc, m.node, v.path, m.keyLine}, m.key, m.node.Value)
+		read(value{v.doc, m.node, v.path, m.keyLine}, m.key, m.node.Value)
 	}
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"arzur.net/lb/certs"
 	"arzur.net/lb/rules"
 )
 
@@ -87,8 +89,13 @@ func TestCompose_KeyWithoutEffect(t *testing.T) {
 	f("", "", "")
 	f("hostname: db1\n    healthcheck: {test: x}\n    scale: 2\n    ports: [80]\n    links: [db]\n    expose: [1]", "", "")
 	f("labels: [a=b, io.rancher.lb_service.target=any]", "", "")
-	f("", "certs: [a]", "rancher-compose.yml:7: services.lb.lb_config.certs: certificates: not supported yet, without effect")
-	f("", "default_cert: a", "rancher-compose.yml:7: services.lb.lb_config.default_cert: certificates: not supported yet, without effect")
+	stored := func(at string) string {
+		return at + `: the certificate "a" is stored in Rancher and cannot be had from there yet; want {cert: file, key: file}, or the label io.rancher.lb_service.cert_dir`
+	}
+	f("labels: [io.rancher.lb_service.cert_dir=/certs]", "",
+		"docker-compose.yml:5: services.web.labels[0]: label without effect: the service is no load balancer, it has no lb_config with a source_port")
+	f("", "certs: [a]", stored("rancher-compose.yml:7: services.lb.lb_config.certs[0]"))
+	f("", "default_cert: a", stored("rancher-compose.yml:7: services.lb.lb_config.default_cert"))
 	f("", "config: |-\n        global\n          maxconn 1", "rancher-compose.yml:7: services.lb.lb_config.config: HAProxy configuration: not supported yet, without effect")
 	f("", "stickiness_policy: {cookie: a}", "rancher-compose.yml:7: services.lb.lb_config.stickiness_policy: sticky sessions: not supported yet, without effect")
 	f("labels:\n      role: web\n      io.rancher.loadbalancer.target.web: a.com", "",
@@ -101,13 +108,47 @@ func TestCompose_KeyWithoutEffect(t *testing.T) {
 		"docker-compose.yml:5: services.web.lb_config: no port_rules with a source_port; only selector rules would use it, which are not supported yet")
 }
 
-// The rules themselves reject what does not exist yet, one by one.
-func TestCompose_Protocol(t *testing.T) {
+func TestCompose_Protocols(t *testing.T) {
 	folder := write(t, "docker-compose.yml", "version: '2'\nservices:\n  web: {}\n  lb:\n    lb_config:\n      port_rules:\n"+
-		"      - {source_port: 80, service: web}\n      - {source_port: 81, service: web, protocol: tcp}\n")
+		"      - {source_port: 80, service: web}\n      - {source_port: 81, service: web, protocol: tcp, hostname: ignored.com, path: /ignored}\n"+
+		"      - {source_port: 82, service: web, protocol: sni, path: /x}\n      - {source_port: 81, service: web, protocol: http}\n")
 	got := mistakes(folder)
-	require.Len(t, got, 1)
-	require.Contains(t, got[0], `docker-compose.yml:8: protocol "tcp" is not supported yet`)
+	require.Len(t, got, 2)
+	require.Contains(t, got[0], `docker-compose.yml:9: path: protocol sni is passed on as it comes`)
+	require.Contains(t, got[1], `docker-compose.yml:10: protocol: "http", but rule "81 *" has "tcp" on the same port`)
+}
+
+// As Rancher has them, with everything that stands beside.
+func TestCompose_CertificateLabels(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b.com", "a.com"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, name), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name, "fullchain.pem"), nil, 0o600))
+	}
+	folder := write(t,
+		"docker-compose.yml", "version: '2'\nservices:\n  web: {}\n  lb:\n    image: rancher/lb-service-haproxy\n    labels:\n"+
+			"      io.rancher.lb_service.cert_dir: /certs\n      io.rancher.lb_service.default_cert_dir: "+dir+"\n",
+		"rancher-compose.yml", "version: '2'\nservices:\n  lb:\n    lb_config:\n      certs: [{dir: more}]\n"+
+			"      port_rules: [{source_port: 443, protocol: https, service: web}]\n",
+	)
+	c, err := Load([]string{folder}, "st")
+	require.NoError(t, err)
+	origin := func(line int) string { return fmt.Sprintf("%s:%d", filepath.Join(folder, "docker-compose.yml"), line) }
+	require.Equal(t, []certs.Files{{Dir: "/certs", Origin: origin(7)}}, c.Certs)
+	require.Equal(t, &certs.Files{Cert: filepath.Join(dir, "a.com/fullchain.pem"), Key: filepath.Join(dir, "a.com/privkey.pem"), Origin: origin(8)}, c.DefaultCert)
+	require.Len(t, c.Problems, 1)
+	require.Equal(t, "services.lb.lb_config.certs: without effect: the label at "+origin(8)+" stands instead", c.Problems[0].Reason)
+}
+
+func TestCompose_CertificatesInFiles(t *testing.T) {
+	folder := write(t, "docker-compose.yml", "version: '2'\nservices:\n  web: {}\n  lb:\n    lb_config:\n      certs: [{dir: more}]\n"+
+		"      default_cert: {cert: /a.pem}\n      acme: {cache: acme}\n      port_rules: [{source_port: 443, protocol: https, service: web}]\n")
+	c, err := Load([]string{folder}, "st")
+	require.NoError(t, err)
+	require.Empty(t, c.Problems)
+	require.Equal(t, filepath.Join(folder, "more"), c.Certs[0].Dir)
+	require.Equal(t, "/a.pem", c.DefaultCert.Cert)
+	require.Equal(t, filepath.Join(folder, "acme"), c.ACME.Cache)
 }
 
 func TestCompose_Port42(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"arzur.net/lb/certs"
 	"arzur.net/lb/discovery"
 	"arzur.net/lb/rules"
 )
@@ -24,6 +25,12 @@ type Config struct {
 	Admin          Admin
 	Sources        Sources
 	TrustedProxies []netip.Prefix // whose X-Forwarded-* and Forwarded fields are believed
+
+	Certs       []certs.Files
+	DefaultCert *certs.Files   // for clients that ask for a name which none is for; nil: they are refused
+	ACME        *ACME          // nil: none
+	TLS         certs.Settings // of all ports that speak TLS
+	ClientCert  ClientCert     // how servers are told of client certificates
 
 	// Problems is what was understood and is not in force: keys that have no
 	// effect yet, a guessed service name. A Fatal one is a rule left out of Rules.
@@ -53,6 +60,8 @@ type Defaults struct {
 	WriteTimeout        time.Duration // a client that takes nothing of its response
 	KeepAliveTimeout    time.Duration // an idle client connection
 	UpstreamKeepAlive   time.Duration // an idle connection to a server
+	HandshakeTimeout    time.Duration // a whole TLS handshake
+	UDPTimeout          time.Duration // an idle exchange of datagrams with one client
 	TunnelTimeout       time.Duration // an idle tunnel (websocket)
 	QueueTimeout        time.Duration // waiting for a place under max_connections
 	TotalTimeout        time.Duration // one whole Exchange; 0: no limit
@@ -88,6 +97,8 @@ var DefaultDefaults = Defaults{
 	KeepAliveTimeout: 75 * time.Second,
 	// Below the 60 s and 75 s after which common servers close, so that we close first.
 	UpstreamKeepAlive: 50 * time.Second,
+	HandshakeTimeout:  10 * time.Second,
+	UDPTimeout:        30 * time.Second,
 	TunnelTimeout:     time.Hour,
 	QueueTimeout:      5 * time.Second,
 	DrainTimeout:      30 * time.Second,

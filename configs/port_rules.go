@@ -6,24 +6,25 @@ import (
 	"arzur.net/lb/rules"
 )
 
-// named is a rule whose service is still a name to be looked up.
+// named is a rule whose service is still a name to be looked up, for one or more
+// sockets.
 type named struct {
 	rules.Rule
 	at      value
 	port    value // its source_port key, empty when there is none
 	service value // its service key, empty when there is none
+	sockets sockets
 	stack   *stack
 	foreign map[string]value // selector, container, ...: Rancher's ways to choose a target
 }
 
-// Words with a meaning. Protocols that do not exist yet are words too: rules
-// rejects them by name.
+// Words with a meaning.
 var (
 	pathMatch = keyword(map[string]rules.PathMatch{
 		"prefix": rules.PathPrefix, "exact": rules.PathExact, "regexp": rules.PathRegexp, "raw": rules.PathRaw,
 	})
 	redirectCode = keyword(map[string]int{"301": 301, "302": 302, "303": 303, "307": 307, "308": 308})
-	protocol     = oneOf("http", "https", "tcp", "tls", "sni", "udp")
+	protocol     = oneOf("http", "https", "tls", "sni", "tcp", "udp")
 )
 
 // foreignKeys choose a rule's target inside Rancher itself.
@@ -39,9 +40,12 @@ func (v value) portRule(raw bool) *named {
 	}
 	known := fields{
 		"name":             into(&r.Name, value.text),
-		"source_port":      func(v value) { r.Port, r.port = v.port(), v },
+		"source_port":      func(v value) { r.sockets.ports, r.port = listOf(v, value.port), v },
 		"address":          into(&r.Address, value.address),
-		"protocol":         into(&r.Protocol, protocol),
+		"protocol":         func(v value) { r.sockets.protocols = listOf(v, protocol) },
+		"tls":              into(&r.sockets.tls, oneOf("acme", "true", "false")),
+		"https_redirect":   into(&r.sockets.redirect, value.boolean),
+		"proxy_protocol":   into(&r.ProxyIn, keyword(map[string]bool{"in": true})),
 		"hostname":         into(&r.Hostname, value.text),
 		"path":             func(v value) { path = v },
 		"path_match":       func(v value) { kind, r.PathMatch = v, pathMatch(v) },
@@ -61,7 +65,12 @@ func (v value) portRule(raw bool) *named {
 	for _, k := range foreignKeys {
 		known[k] = func(v value) { r.foreign[k] = v }
 	}
+	before := len(v.doc.mistakes)
 	v.object(known)
+	if len(v.doc.mistakes) == before {
+		r.sockets.settle(v)
+	}
+	r.Port = r.sockets.first()
 	switch {
 	case path.node != nil:
 		r.Path = path.rulePath(r.PathMatch)

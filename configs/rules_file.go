@@ -2,6 +2,7 @@ package configs
 
 import (
 	"maps"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -43,7 +44,7 @@ func (l *loader) ruleKeys(top value, known fields) {
 				item.fail("source_port is missing; want 1 to 65535")
 			}
 			r.unsupportedTargets(func(v value, _ bool) { v.fail("is not supported yet; name a service") })
-			l.rules = append(l.rules, r)
+			l.rules = append(l.rules, r.each()...)
 		}
 	}
 }
@@ -51,11 +52,11 @@ func (l *loader) ruleKeys(top value, known fields) {
 // readCompat reads whose order of rules and kind of path is meant.
 var readCompat = keyword(map[string]rules.Order{"default": rules.OrderDefault, "rancher": rules.OrderRancher})
 
-// sections are the keys that any file may hold, and only one of them each.
+// sections are the keys that any file may hold, and all but certs only one of them each.
 func (l *loader) sections() fields {
 	c := &l.config
 	known := fields{
-		"defaults":   func(v value) { v.defaults(&c.Defaults, l.page) },
+		"defaults":   func(v value) { v.defaults(&c.Defaults, l.read) },
 		"log":        func(v value) { v.log(&c.Log) },
 		"access_log": func(v value) { v.accessLog(&c.AccessLog) },
 		"admin":      func(v value) { v.admin(&c.Admin) },
@@ -65,6 +66,9 @@ func (l *loader) sections() fields {
 				c.TrustedProxies = append(c.TrustedProxies, item.prefix())
 			}
 		},
+		"default_cert": func(v value) { c.DefaultCert = v.certificate(false) },
+		"acme":         func(v value) { c.ACME = v.acme(l.read) },
+		"tls":          func(v value) { v.serverTLS(&c.TLS, &c.ClientCert, l.read) },
 	}
 	for key, read := range known {
 		known[key] = func(v value) {
@@ -73,6 +77,7 @@ func (l *loader) sections() fields {
 			}
 		}
 	}
+	known["certs"] = func(v value) { c.Certs = append(c.Certs, v.certificates()...) }
 	return known
 }
 
@@ -86,10 +91,16 @@ func (l *loader) first(what string, v value) bool {
 	return true
 }
 
-// page reads an error page and counts it among the files to watch.
-func (l *loader) page(v value, name string) []byte {
-	path, data := v.readPage(name)
-	l.config.Files = append(l.config.Files, path)
+// read is a fileReader that counts the file among those to watch.
+func (l *loader) read(v value, name string) []byte {
+	if l.fragment {
+		v.fail("files can be named in a file alone")
+		return nil
+	}
+	path, data := v.readFile(name)
+	if !slices.Contains(l.config.Files, path) {
+		l.config.Files = append(l.config.Files, path)
+	}
 	return data
 }
 
@@ -100,7 +111,7 @@ func (l *loader) declare(v value) {
 		if m.key == "" {
 			m.fail("a service needs a name")
 		} else if l.first("service "+m.key, m.value) {
-			l.addService(m.service(m.key))
+			l.addService(m.service(m.key, l.read))
 		}
 	}
 }

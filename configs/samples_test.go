@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"arzur.net/lb/certs"
 	"arzur.net/lb/rules"
 )
 
@@ -47,7 +48,7 @@ func TestLoad_Simple(t *testing.T) {
 	require.Equal(t, "127.0.0.1:8081", c.Admin.Address)
 }
 
-// rules.yml claims to show every key; this holds it to that.
+// rules.yml and tls.yml claim to show every key; this holds them to that.
 func TestLoad_RulesSampleShowsEveryKey(t *testing.T) {
 	c := sample(t, "rules.yml")
 	require.Len(t, c.Rules, 4)
@@ -55,18 +56,20 @@ func TestLoad_RulesSampleShowsEveryKey(t *testing.T) {
 	require.Equal(t, []string{"rules.yml", "sorry.html"}, c.Files)
 	require.Contains(t, string(c.Defaults.ErrorPages[503]), "Back in a moment")
 
-	text, err := os.ReadFile("rules.yml")
-	require.NoError(t, err)
-	var root yaml.Node
-	require.NoError(t, yaml.Unmarshal(text, &root))
 	shown := map[string]bool{}
-	collectKeys(&root, shown)
+	for _, file := range []string{"rules.yml", "tls/tls.yml"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var root yaml.Node
+		require.NoError(t, yaml.Unmarshal(text, &root))
+		collectKeys(&root, shown)
+	}
 	// The same setting under Rancher's second name, what is only passed over, and
 	// what has a sample of its own.
 	elsewhere := map[string]bool{"initialization_timeout": true, "recreate_on_quorum_strategy_config": true, "quorum": true, "sources": true}
-	keys := keysIn(t, "rules_file.go", "port_rules.go", "services.go", "sections.go", "edits.go")
+	keys := keysIn(t, "rules_file.go", "port_rules.go", "services.go", "sections.go", "edits.go", "tls.go", "acme.go")
 	for _, key := range keys {
-		require.True(t, shown[key] != elsewhere[key], "key %q is not in rules.yml", key)
+		require.True(t, shown[key] != elsewhere[key], "key %q is neither in rules.yml nor in tls.yml", key)
 	}
 	require.Greater(t, len(keys), 70)
 }
@@ -103,6 +106,36 @@ func TestLoad_RulesSampleTellsTheDefaults(t *testing.T) {
 	got.ErrorPages = nil
 	require.Equal(t, DefaultDefaults, got)
 	require.Equal(t, DefaultLog, c.Log)
+}
+
+func TestLoad_TLSSample(t *testing.T) {
+	c := sample(t, "tls/tls.yml")
+	require.Empty(t, c.Problems)
+	table, problems := rules.Compile(rules.Input{Rules: c.Rules, Services: c.Services}, rules.NoBackends{})
+	require.Empty(t, problems)
+	got := strings.Split(strings.TrimSpace(table.String()), "\n")
+	for i, line := range got {
+		got[i] = strings.Join(strings.Fields(line), " ")
+	}
+	require.Equal(t, []string{
+		"*:53/udp * -> dns: 10.42.27.237:53",
+		"*:80 arzur.net -> redirect 302/307 https://{host}{path}",
+		"*:443/https arzur.net -> blog: no server yet; blog is looked up at run time",
+		"*:636/tls * -> ldap: no server yet; ldap.internal is looked up at run time",
+		"*:5432/tcp * -> postgres: 10.42.27.236:5432",
+		"*:8443/https intern.arzur.net -> intern: 10.42.27.235:8443",
+		"*:9443/sni *.arzur.net -> passed-on: 10.42.27.235:9443",
+	}, got)
+	require.Equal(t, []string{"tls/tls.yml", "tls/servers-ca.pem", "tls/clients-ca.pem"}, c.Files, "watched")
+	require.Equal(t, []certs.Files{
+		{Cert: "/etc/lb/arzur.net.pem", Key: "/etc/lb/arzur.net.key", Origin: "tls/tls.yml:9"}, {Dir: "/etc/lb/certs", Origin: "tls/tls.yml:10"},
+	}, c.Certs)
+	require.Equal(t, "/etc/lb/other.key", c.DefaultCert.Key)
+	require.Equal(t, ClientCert{"X-Client-Subject", "X-Client-Fingerprint", "X-Client-Cert"}, c.ClientCert)
+	require.True(t, table.Entries()[2].Rule.ACME)
+	require.Equal(t, 8080, int(table.Entries()[2].Rule.TargetPort))
+	require.Equal(t, "mac-key", string(c.ACME.Key))
+	require.Equal(t, 720*time.Hour, c.ACME.RenewBefore)
 }
 
 func TestLoad_RancherSample(t *testing.T) {

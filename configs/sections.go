@@ -15,12 +15,11 @@ import (
 
 // later names the keys of the vocabulary that have no effect yet.
 var later = map[string]string{
-	"certs": "certificates", "default_cert": "certificates", "acme": "certificates",
 	"stickiness_policy": "sticky sessions", "config": "HAProxy configuration",
 }
 
 // defaults reads the defaults section over d.
-func (v value) defaults(d *Defaults, readFile func(v value, name string) []byte) {
+func (v value) defaults(d *Defaults, readFile fileReader) {
 	before := len(v.doc.mistakes)
 	v.object(fields{
 		"connect_timeout":       into(&d.ConnectTimeout, value.duration),
@@ -31,6 +30,8 @@ func (v value) defaults(d *Defaults, readFile func(v value, name string) []byte)
 		"write_timeout":         into(&d.WriteTimeout, value.duration),
 		"keepalive_timeout":     into(&d.KeepAliveTimeout, value.duration),
 		"upstream_keepalive":    into(&d.UpstreamKeepAlive, value.duration),
+		"handshake_timeout":     into(&d.HandshakeTimeout, value.duration),
+		"udp_timeout":           into(&d.UDPTimeout, value.duration),
 		"tunnel_timeout":        into(&d.TunnelTimeout, value.duration),
 		"queue_timeout":         into(&d.QueueTimeout, value.duration),
 		"total_timeout":         into(&d.TotalTimeout, value.durationOrOff),
@@ -71,7 +72,7 @@ func (v value) percent() int {
 }
 
 // errorPages reads {status: file}.
-func (v value) errorPages(readFile func(v value, name string) []byte) map[int][]byte {
+func (v value) errorPages(readFile fileReader) map[int][]byte {
 	pages := map[int][]byte{}
 	for _, m := range v.members() {
 		status, err := strconv.Atoi(m.key)
@@ -86,11 +87,15 @@ func (v value) errorPages(readFile func(v value, name string) []byte) map[int][]
 	return pages
 }
 
-// maxPage keeps error pages in the memory of every process small.
-const maxPage = 1 << 20
+// fileReader reads a file that v names, relative to the file v stands in.
+type fileReader func(v value, name string) []byte
 
-// readPage reads a file that v names, relative to the file v stands in.
-func (v value) readPage(name string) (path string, data []byte) {
+// mostInFile keeps error pages in the memory of every process small. Bundles of
+// certificates are smaller.
+const mostInFile = 1 << 20
+
+// readFile is a fileReader that tells where the file was.
+func (v value) readFile(name string) (path string, data []byte) {
 	path = name
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(v.doc.name), path)
@@ -101,14 +106,19 @@ func (v value) readPage(name string) (path string, data []byte) {
 		v.fail("%q: %v", path, cause(err))
 	case !info.Mode().IsRegular():
 		v.fail("%q is not a file", path)
-	case info.Size() > maxPage:
-		v.fail("%q has %d bytes; want at most %d", path, info.Size(), maxPage)
+	case info.Size() > mostInFile:
+		v.fail("%q has %d bytes; want at most %d", path, info.Size(), mostInFile)
 	default:
 		if data, err = os.ReadFile(path); err != nil {
 			v.fail("%q: %v", path, cause(err))
 		}
 	}
 	return path, data
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // cause is an error of package os without the operation and the path, which the

@@ -13,9 +13,9 @@ import (
 )
 
 // service reads services.<name>. Without servers it is the DNS name it bears.
-func (v value) service(name string) *rules.Service {
+func (v value) service(name string, readFile fileReader) *rules.Service {
 	s := &rules.Service{Name: name, Origin: v.origin()}
-	v.object(fields{
+	known := fields{
 		"servers":          into(&s.Instances, value.servers),
 		"balance":          into(&s.Balance, value.text),
 		"health_check":     into(&s.Check, value.healthCheck),
@@ -29,7 +29,10 @@ func (v value) service(name string) *rules.Service {
 		"when_all_down": into(&s.WhenAllDown, keyword(map[string]rules.WhenAllDown{
 			"fail": rules.Fail, "try": rules.Try,
 		})),
-	})
+	}
+	checkTransport := transport(s, known, readFile)
+	v.object(known)
+	checkTransport()
 	if len(s.Instances) == 0 {
 		s.Instances = v.dnsName(name)
 	}
@@ -128,6 +131,7 @@ func (v value) healthCheck() *health.Check {
 	before := len(v.doc.mistakes)
 	v.object(fields{
 		"port":                   into(&c.Port, value.port),
+		"scheme":                 into(&c.Scheme, oneOf("http", "https")),
 		"request_line":           into(&c.RequestLine, value.requestLine),
 		"interval":               into(&c.Interval, value.milliseconds),
 		"response_timeout":       into(&c.ResponseTimeout, value.milliseconds),

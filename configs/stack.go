@@ -25,6 +25,8 @@ type composeService struct {
 	rules    []*named
 	check    *health.Check
 	external []rules.Instance // where an external service lives
+	certs    stackCerts       // as lb_config has them
+	labelled stackCerts       // as labels have them
 
 	service *rules.Service // once a rule has named it
 }
@@ -91,8 +93,12 @@ func (l *loader) assemble(s *stack) {
 		case c.kind() == balancer:
 			found = true
 			l.balancer(c)
+			l.certificates(c)
 		case c.config.node != nil:
 			c.config.warn(false, "no port_rules with a source_port; only selector rules would use it, which are not supported yet")
+		}
+		if c.kind() != balancer && c.labelled.at.node != nil {
+			c.labelled.at.warn(false, "label without effect: the service is no load balancer, it has no lb_config with a source_port")
 		}
 	}
 	if !found && len(s.order) != 0 {
@@ -120,7 +126,7 @@ func (l *loader) balancer(c *composeService) {
 			if r.Port == 42 {
 				r.port.warn(false, "Rancher reserves port 42 for its health check of load balancers")
 			}
-			l.rules = append(l.rules, r)
+			l.rules = append(l.rules, r.each()...)
 		}
 	}
 }

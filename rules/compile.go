@@ -108,6 +108,12 @@ func (c *compiler) addService(s Service) {
 			Reason: fmt.Sprintf("service %q: %s", s.Name, err),
 		})
 	}
+	if s.TLS != nil && s.TLS.Insecure {
+		c.problems = append(c.problems, Problem{
+			Origin: s.Origin,
+			Reason: fmt.Sprintf("service %q: tls: insecure_skip_verify: whoever is on the way to its servers can pose as them, and read and change everything; want ca", s.Name),
+		})
+	}
 }
 
 // addRule checks a rule and joins it with those of the same match.

@@ -76,6 +76,19 @@ func parseHost(s string) (host, error) {
 	return host{hostExact, name}, nil
 }
 
+// ExactHost is the name of one host as rules compare it: in lower case and
+// punycode. Wildcards and IP addresses are errors.
+func ExactHost(s string) (string, error) {
+	h, err := parseHost(s)
+	if err != nil {
+		return "", err
+	}
+	if _, err := netip.ParseAddr(h.text); err == nil || h.kind != hostExact {
+		return "", badHost(s, errors.New("want the name of one host"))
+	}
+	return h.text, nil
+}
+
 func parseSuffix(s, text string) (host, error) {
 	dot, name := "", text
 	if strings.HasPrefix(text, ".") {

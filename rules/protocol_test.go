@@ -169,6 +169,17 @@ func TestService_RejectsTransport(t *testing.T) {
 	require.EqualError(t, s.check(), "proxy_protocol: unknown version 3; want v1 or v2")
 }
 
+func TestCompile_WarnsOfServersThatAreNotVerified(t *testing.T) {
+	s := service("blog", "10.0.0.1")
+	s.TLS = &health.TLS{Insecure: true}
+	table, problems := Compile(Input{Rules: []Rule{{Port: 80, Service: "blog"}}, Services: []Service{s}}, NoBackends{})
+	require.Len(t, table.Entries(), 1)
+	require.Equal(t, []Problem{{
+		Origin: "blog.yml:1",
+		Reason: `service "blog": tls: insecure_skip_verify: whoever is on the way to its servers can pose as them, and read and change everything; want ca`,
+	}}, problems)
+}
+
 func TestRule_ClaimHasTheProtocol(t *testing.T) {
 	web, raw := Rule{Port: 80}, Rule{Port: 80, Protocol: TCP}
 	require.NotEqual(t, web.Claim(), raw.Claim())

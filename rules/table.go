@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -164,6 +165,17 @@ func (p *Pool) uneven(t *Target) bool {
 	return t.Weight == 0 || slices.ContainsFunc(p.Targets, func(o *Target) bool { return o.Backup == t.Backup && o.Weight != t.Weight })
 }
 
+// code is the status in words: of a redirect by method both.
+func (r *Redirect) code() string {
+	switch {
+	case !r.ByMethod:
+		return strconv.Itoa(r.Code)
+	case r.Permanent:
+		return "301/308"
+	}
+	return "302/307"
+}
+
 // String is the redirect in words: "redirect 301 https://{host}{path}".
 func (r *Redirect) String() string {
 	part := func(s, kept string) string {
@@ -179,5 +191,5 @@ func (r *Redirect) String() string {
 	if r.Port != 0 {
 		port = fmt.Sprintf(":%d", r.Port)
 	}
-	return fmt.Sprintf("redirect %d %s://%s%s%s", r.Code, part(r.Scheme, "{scheme}"), part(r.Host, "{host}"), port, part(r.Path, "{path}"))
+	return fmt.Sprintf("redirect %s %s://%s%s%s", r.code(), part(r.Scheme, "{scheme}"), part(r.Host, "{host}"), port, part(r.Path, "{path}"))
 }

@@ -20,6 +20,8 @@ func engineOptions(c *configs.Config, loops int) *proxy.Options {
 		WriteTimeout:        d.WriteTimeout,
 		KeepAliveTimeout:    d.KeepAliveTimeout,
 		UpstreamKeepAlive:   d.UpstreamKeepAlive,
+		HandshakeTimeout:    d.HandshakeTimeout,
+		UDPTimeout:          d.UDPTimeout,
 		TunnelTimeout:       d.TunnelTimeout,
 		QueueTimeout:        d.QueueTimeout,
 		TotalTimeout:        d.TotalTimeout,
@@ -37,6 +39,7 @@ func engineOptions(c *configs.Config, loops int) *proxy.Options {
 		Forwarded:  d.Forwarded,
 		RequestID:  d.RequestID,
 		ErrorPages: map[int]proxy.ErrorPage{},
+		ClientCert: proxy.ClientCertFields(c.ClientCert),
 	}
 	if o.MaxConnections == 0 {
 		o.MaxConnections = affordable()
