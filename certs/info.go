@@ -17,9 +17,11 @@ type Info struct {
 	Serial              string // hexadecimal
 	Key                 string // "ecdsa P-256", "rsa 2048"
 	NotBefore, NotAfter time.Time
-	OCSP                string // what became of asking its responder, in words; "": it names none
-	MustStaple          bool   // clients refuse it without a staple
-	Error               string // of getting the next one, in words; "": none
+	OCSP                string    // what became of asking its responder, in words; "": it names none
+	MustStaple          bool      // clients refuse it without a staple
+	State               string    // of ACME: ACMEValid, ...; "": it is none of ACME's
+	Error               string    // of getting the next one, in words; "": none
+	NextTry             time.Time // of ACME, to get or to renew it; zero: none
 }
 
 // List is all there is to know, ordered by source and origin. A name that ACME
@@ -42,9 +44,7 @@ func (s *Store) List() []Info {
 		if o.certificate != nil {
 			i = o.certificate.info()
 		}
-		if o.err != nil {
-			i.Error = o.err.Error()
-		}
+		i.State, i.Error, i.NextTry = o.State, o.Error, o.NextTry
 		all = append(all, i)
 	}
 	slices.SortStableFunc(all, func(a, b Info) int {

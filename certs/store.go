@@ -28,8 +28,8 @@ type Store struct {
 
 // order is a name's certificate from ACME and what became of getting the next one.
 type order struct {
-	certificate *Certificate // nil: none yet
-	err         error        // of the last try; nil: it went well
+	ACMEStatus
+	certificate *Certificate // nil: none that can be served
 }
 
 // index is an immutable view of a Store for handshakes.
@@ -56,47 +56,44 @@ func (s *Store) SetFiles(list []*Certificate, standard *Certificate) {
 	s.rebuild()
 }
 
-// SetACME puts the certificate of a name into use, in the place of the one it
-// had. nil takes the name out, with its error.
-func (s *Store) SetACME(name string, c *tls.Certificate) error {
-	var n *Certificate
-	if c != nil {
-		var err error
-		if n, err = New(c, FromACME, name); err != nil {
-			return err
-		}
-	}
+// SetACME replaces the names that are to have a certificate by ACME, and those
+// that they have. One that ends while it is in use stays in use: an old
+// certificate is something, and the next one may come any minute.
+func (s *Store) SetACME(all []ACMEStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.acme == nil {
-		s.acme = map[string]*order{}
-	}
-	if n == nil {
-		delete(s.acme, name)
-	} else {
-		if o := s.acme[name]; o != nil && o.certificate != nil && o.certificate.sum == n.sum {
-			n.adopt(o.certificate)
+	before := s.acme
+	s.acme = make(map[string]*order, len(all))
+	changed := false
+	for _, status := range all {
+		o, old := &order{ACMEStatus: status}, before[status.Name]
+		s.acme[status.Name] = o
+		if old == nil {
+			old = &order{}
 		}
-		s.acme[name] = &order{certificate: n}
+		if err := o.serve(old.certificate); err != nil && o.Error == "" {
+			o.Error = err.Error()
+		}
+		changed = changed || o.certificate != old.certificate
 	}
-	s.rebuild()
-	return nil
+	for name, old := range before {
+		changed = changed || s.acme[name] == nil && old.certificate != nil
+	}
+	if changed { // 10,000 names are looked at more often than they get a new certificate
+		s.rebuild()
+	}
 }
 
-// SetACMEError notes for Infos that the certificate of a name could not be had.
-// One that is in use stays.
-func (s *Store) SetACMEError(name string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.acme == nil {
-		s.acme = map[string]*order{}
+// serve makes a Certificate of what came from the CA, unless it is old.
+func (o *order) serve(old *Certificate) (err error) {
+	switch c := o.ACMEStatus.Certificate; {
+	case c == nil:
+	case old != nil && c.Leaf.Equal(old.leaf):
+		o.certificate = old
+	default:
+		o.certificate, err = New(c, FromACME, o.Name)
 	}
-	o := s.acme[name]
-	if o == nil {
-		o = &order{}
-		s.acme[name] = o
-	}
-	o.err = err
+	return err
 }
 
 // SetChallenge sets what answers the ACME servers that look for tls-alpn-01 (RFC

@@ -3,7 +3,6 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"testing"
 	"time"
@@ -108,12 +107,13 @@ func TestStore_ACMEStandsBehindFiles(t *testing.T) {
 		return ""
 	}
 	var s Store
-	s.SetACMEError("arzur.net", errors.New("rate limited"))
-	require.Equal(t, []Info{{Names: []string{"arzur.net"}, Source: FromACME, Origin: "arzur.net", Error: "rate limited"}}, s.List())
-	require.NoError(t, s.SetACME("arzur.net", acme("arzur.net")))
+	s.SetACME([]ACMEStatus{{Name: "arzur.net", State: ACMEFailed, Error: "rate limited"}})
+	require.Equal(t, []Info{{Names: []string{"arzur.net"}, Source: FromACME, Origin: "arzur.net", State: ACMEFailed, Error: "rate limited"}}, s.List())
+	cert := acme("arzur.net")
+	s.SetACME([]ACMEStatus{{Name: "arzur.net", State: ACMEValid, Certificate: cert}})
 	require.Equal(t, FromACME, source(&s, "arzur.net"))
 	require.Empty(t, s.List()[0].Error)
-	s.SetACMEError("arzur.net", errors.New("timeout"))
+	s.SetACME([]ACMEStatus{{Name: "arzur.net", State: ACMEFailed, Certificate: cert, Error: "timeout"}})
 	require.Equal(t, "timeout", s.List()[0].Error)
 	require.Equal(t, FromACME, source(&s, "arzur.net"), "the old certificate keeps serving")
 
@@ -122,9 +122,12 @@ func TestStore_ACMEStandsBehindFiles(t *testing.T) {
 	require.Len(t, s.List(), 2)
 	s.SetFiles(nil, nil)
 	require.Equal(t, FromACME, source(&s, "arzur.net"))
-	require.NoError(t, s.SetACME("arzur.net", nil))
+	s.SetACME([]ACMEStatus{{Name: "blog.arzur.net", State: ACMEWaiting}})
+	require.False(t, s.Covers("arzur.net"))
+	s.SetACME(nil)
 	require.Empty(t, s.List())
-	require.ErrorContains(t, s.SetACME("arzur.net", &tls.Certificate{}), "no certificate")
+	s.SetACME([]ACMEStatus{{Name: "arzur.net", State: ACMEValid, Certificate: &tls.Certificate{}}})
+	require.Equal(t, "no certificate", s.List()[0].Error)
 }
 
 func TestStore_LookupCostsNoAllocation(t *testing.T) {
