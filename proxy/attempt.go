@@ -104,6 +104,10 @@ func (x *Exchange) deadline(d int64) {
 
 // connectDone is called when a new connection stands.
 func (x *Exchange) connectDone() {
+	if x.pool.TLS != nil && x.up.tls == nil {
+		x.up.greet()
+		return
+	}
 	x.connected = x.core.loop.Now()
 	x.send()
 }
@@ -135,7 +139,10 @@ func (x *Exchange) sendBuffered() bool {
 		}
 		x.sent += n
 	}
-	return true
+	if !u.out.empty() {
+		x.deadline(int64(x.state.opts.WriteTimeout))
+	}
+	return u.out.empty()
 }
 
 // requestMoved is called whenever the upstream connection has taken all that

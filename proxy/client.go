@@ -48,7 +48,7 @@ func (c *client) Ready(r loop.Ready) {
 	if r&loop.Writable != 0 && !c.writable() {
 		return
 	}
-	if c.canRead {
+	if c.canRead || c.phase == phaseHandshake {
 		c.readable()
 	}
 }

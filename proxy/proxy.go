@@ -40,6 +40,7 @@ type Proxy struct {
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
 	shaking     atomic.Int64 // TLS handshakes under way
+	identities  identities
 	panics      panics
 	queueWake   []atomic.Bool
 	empty       chan struct{} // a core has no connections left

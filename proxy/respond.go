@@ -263,6 +263,8 @@ func (x *Exchange) upstreamEnded() {
 	switch {
 	case x.up.unsent != "": // the system has told of the break already
 		x.upstreamBroke(x.up.unsent)
+	case x.stage == stageRespond && x.respMode == bodyClose && x.up.wasCut():
+		x.attemptFailed(health.Broken, &failures[responseCut], loop.ErrTruncated.Error())
 	case x.stage == stageRespond && x.respMode == bodyClose:
 		if x.rechunk && !x.client.put(lastChunk, nil) {
 			return

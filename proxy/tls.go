@@ -18,6 +18,8 @@ type secure struct {
 	by    int64  // when the handshake must be over
 	side  uint8  // whom it is with
 
+	stepped bool // a step of the handshake is over and not looked at
+
 	serverName string // as the client asked for it, lower case
 	covered    string // the last host that the connection was found good for
 	version    uint16
@@ -40,16 +42,25 @@ type shaker interface {
 // begin prepares the handshake; open makes the tls.Conn, on a worker.
 func (w *wire) begin(open func(net.Conn) (*tls.Conn, error)) {
 	s, k := w.tls, w.core
-	s.TLS = loop.NewTLS(k.loop, w.FD(), open, k.proxy.work, func() { w.stepped(s) })
+	s.TLS = loop.NewTLS(k.loop, w.FD(), open, k.proxy.work, func() {
+		s.stepped = true
+		k.loop.Again(&w.Conn, loop.Writable) // there, a panic costs this connection alone
+	})
 	k.proxy.shaking.Add(1)
 }
 
 // shaking says whether the handshake is still to be done.
 func (w *wire) shaking() bool { return w.tls != nil && w.tls.owner != nil }
 
-// shake goes on with what has arrived, if it is the peer's turn.
+// shake goes on with the handshake: after a step, and with what has arrived.
 func (w *wire) shake() {
 	h := w.tls.Shake()
+	if w.tls.stepped {
+		w.tls.stepped = false
+		if !w.goesOn(h) {
+			return
+		}
+	}
 	if h.Busy() || !w.canRead {
 		return
 	}
@@ -66,27 +77,27 @@ func (w *wire) shake() {
 	}
 }
 
-// stepped is called after each step of the handshake.
-func (w *wire) stepped(s *secure) {
-	h := s.Shake()
+// goesOn does what a step has left to do. False: the handshake is over.
+func (w *wire) goesOn(h *loop.Handshake) bool {
 	done, err := h.Done()
 	if out := h.Output(); len(out) > 0 {
 		if sent := w.out.send(w.core.loop, w.FD(), out, nil); sent != nil && sent != loop.ErrAgain && !done {
 			w.endShake(shakeClosed, sent)
-			return
+			return false
 		}
 		if !done {
-			w.SetDeadline(s.by) // it was a whole ClientHello
+			w.SetDeadline(w.tls.by) // it was a whole ClientHello
 		}
 	}
 	switch {
 	case !done:
-		w.shake() // more may have arrived
+		return true
 	case err != nil:
 		w.endShake(resultOf(err), err)
 	default:
 		w.finishShake()
 	}
+	return false
 }
 
 // finishShake makes the wire one that can be read and written.

@@ -94,7 +94,7 @@ func (c *client) secured() {
 		wait = min(wait, lastMoment)
 	}
 	c.SetDeadline(k.loop.Now() + wait)
-	k.loop.Again(&c.Conn, loop.Readable)
+	c.readable()
 }
 
 // unsecured implements shaker.

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -147,5 +148,7 @@ func (b *tlsBed) untilShakes(r handshakeResult, n int) {
 		return sum == n
 	}, eventually, tick, "handshakes that ended with %s", r)
 }
+
+var discardLog = log.New(io.Discard, "", 0)
 
 const getA = "GET /p HTTP/1.1\r\nHost: a.test\r\n\r\n"

@@ -28,11 +28,15 @@ func (u *upstream) Ready(r loop.Ready) {
 	if r&(loop.Readable|loop.PeerClosed|loop.Failed) != 0 {
 		u.canRead = true
 	}
+	if u.shaking() {
+		u.shakeHands(r)
+		return
+	}
 	if r&loop.PeerClosed != 0 {
 		u.peerClosed = true
 	}
 	if u.x == nil {
-		if u.canRead { // closed by the Backend, or talking out of turn
+		if u.canRead && !u.alive() { // closed by the Backend, or talking out of turn
 			u.core.dropIdle(u)
 		}
 		return
@@ -61,7 +65,7 @@ func (u *upstream) connectReady(r loop.Ready) {
 		u.canRead = true
 	}
 	x.connectDone()
-	if u.canRead && u.x == x && x.up == u {
+	if u.canRead && !u.shaking() && u.x == x && x.up == u {
 		x.upstreamReadable()
 	}
 }
@@ -73,6 +77,8 @@ func (u *upstream) Expired() {
 		u.core.dropIdle(u)
 	case x.giveUp > 0 && u.core.loop.Now() >= x.giveUp:
 		x.attemptFailed(health.Slow, &failures[totalTimeout], "")
+	case u.shaking():
+		u.endShake(shakeTimeout, nil)
 	case u.connecting:
 		x.attemptFailed(health.Refused, &failures[connectTimeout], "")
 	default:
