@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"arzur.net/lb/certs"
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy"
 	"arzur.net/lb/rules"
@@ -35,6 +36,7 @@ type Config struct {
 	Registry *health.Registry
 	Problems func() []rules.Problem // of the configuration in use; nil: none
 	Sources  func() []Source        // those besides files; nil: none
+	Certs    *certs.Store           // nil: none
 	Ready    func() (bool, string)  // whether to send traffic here, else why not; nil: always
 	Version  string
 	Log      *zap.Logger
@@ -130,13 +132,14 @@ func (s *Server) Stop(ctx context.Context) error {
 // index is the page at /.
 const index = `lb admin
 
-/healthz         whether to send traffic here; ?verbose lists the parts
-/metrics         for Prometheus
-/api/rules       the rules, in the order in which they are tried
-/api/services    the choices behind them
-/api/backends    the servers: up, down or ejected, and why
-/api/rejected    rules that are not in force, and warnings
-/api/log-level   PUT or POST ?level=debug|info|warn|error changes it
+/healthz           whether to send traffic here; ?verbose lists the parts
+/metrics           for Prometheus
+/api/rules         the rules, in the order in which they are tried
+/api/services      the choices behind them
+/api/backends      the servers: up, down or ejected, and why
+/api/certificates  the certificates, where they come from and when they end
+/api/rejected      rules and certificates that are not in force, and warnings
+/api/log-level     PUT or POST ?level=debug|info|warn|error changes it
 /api/version
 `
 
@@ -151,6 +154,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /api/rules", s.rules)
 	mux.HandleFunc("GET /api/services", s.services)
 	mux.HandleFunc("GET /api/backends", s.backends)
+	mux.HandleFunc("GET /api/certificates", s.certificates)
 	mux.HandleFunc("GET /api/rejected", s.rejected)
 	mux.HandleFunc("GET /api/version", s.version)
 	mux.HandleFunc("GET /api/log-level", s.logLevel)
@@ -166,6 +170,7 @@ func (s *Server) metrics() http.Handler {
 	r.MustRegister(
 		s.Proxy.Collector(),
 		sourceAges{s.Config.Sources},
+		certificateExpiries{s.Certs},
 		proxy.BuildInfo(s.Version),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -127,7 +127,7 @@ func TestServer_IndexNamesEveryEndpoint(t *testing.T) {
 
 func TestServer_OnlyGETUnlessSaid(t *testing.T) {
 	d := newDesk(t, nil)
-	for _, path := range []string{"/", "/healthz", "/metrics", "/api/rules", "/api/services", "/api/backends", "/api/rejected", "/api/version"} {
+	for _, path := range []string{"/", "/healthz", "/metrics", "/api/rules", "/api/services", "/api/backends", "/api/certificates", "/api/rejected", "/api/version"} {
 		status, _ := d.ask("POST", path)
 		require.Equal(t, 405, status, path)
 	}
@@ -147,11 +147,12 @@ func TestServer_Metrics(t *testing.T) {
 	}
 }
 
-func TestServer_MetricsOfSourcesAreDocumented(t *testing.T) {
+func TestServer_OwnMetricsAreDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../docs/metrics.md")
 	require.NoError(t, err)
 	described := make(chan *prometheus.Desc, 8)
 	sourceAges{}.Describe(described)
+	certificateExpiries{}.Describe(described)
 	close(described)
 	for d := range described {
 		_, name, _ := strings.Cut(d.String(), `fqName: "`)

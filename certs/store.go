@@ -191,6 +191,12 @@ func (s *Store) Covers(name string) bool {
 	return len(s.current.Load().named(strings.ToLower(name))) > 0
 }
 
+// Empty says whether there is no Certificate at all.
+func (s *Store) Empty() bool {
+	x := s.current.Load()
+	return x == nil || len(x.exact)+len(x.wildcard) == 0
+}
+
 // find lists the Certificates for a name, best first.
 func (x *index) find(name string) []*Certificate {
 	if x == nil {

@@ -13,6 +13,7 @@ import (
 func TestStore_FindsExactThenWildcardThenDefault(t *testing.T) {
 	a := newAuthority(t)
 	var s Store
+	require.True(t, s.Empty())
 	s.SetFiles([]*Certificate{
 		a.issue(t, []string{"*.arzur.net", "arzur.net"}).loaded(t, "wild"),
 		a.issue(t, []string{"Blog.arzur.net"}).loaded(t, "blog"),
@@ -35,6 +36,7 @@ func TestStore_FindsExactThenWildcardThenDefault(t *testing.T) {
 	f("default.example", "default.example")
 	f("net", "default.example")
 	f("", "default.example")
+	require.False(t, s.Empty())
 	require.True(t, s.Covers("api.ARZUR.net"))
 	require.True(t, s.Covers("*.arzur.net"))
 	require.True(t, s.Covers("default.example"))

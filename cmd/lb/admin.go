@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"arzur.net/lb/admin"
-	"arzur.net/lb/rules"
 )
 
 // adminPatience is how long requests to the admin listener may outlive it.
@@ -30,7 +29,8 @@ func (s *server) startAdmin(inherited int) error {
 		Proxy:    s.proxy,
 		Registry: s.registry,
 		Sources:  s.outages.list,
-		Problems: func() []rules.Problem { return *s.problems.Load() },
+		Certs:    &s.certs.store,
+		Problems: s.notInForce,
 		Ready: func() (bool, string) {
 			if s.draining.Load() {
 				return false, "draining"

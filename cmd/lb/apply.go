@@ -96,20 +96,22 @@ func (s *server) apply(v view) error {
 	if err != nil {
 		return err
 	}
+	if err := s.certs.use(config); err != nil {
+		return s.undo(access, err)
+	}
+	options := engineOptions(config, s.loops)
+	options.TLS = s.certs.served
 	whole := v
 	table, rejected := s.compile(&v, config)
 	var closed []rules.Problem // of listeners that cannot be opened
 	for {
-		err := s.proxy.Apply(table, engineOptions(config, s.loops))
+		err := s.proxy.Apply(table, options)
 		if err == nil {
 			break
 		}
 		out, some := s.leaveOut(&v, config, err)
 		if !some {
-			if access != s.access {
-				s.closeAccessLog(access)
-			}
-			return err
+			return s.undo(access, err)
 		}
 		closed = append(closed, out...)
 		table, rejected = s.compile(&v, config)
@@ -124,9 +126,27 @@ func (s *server) apply(v view) error {
 	}
 	s.rules = s.rules.logChanges(table, s.log)
 	problems := slices.Concat(v.problems, closed, rejected)
-	s.known = logProblems(problems, s.known, s.log)
+	s.known = logProblems(slices.Concat(problems, uncovered(table, &s.certs.store)), s.known, s.log)
 	s.problems.Store(&problems)
 	return nil
+}
+
+// undo lets go of what apply has opened before err, and returns err.
+func (s *server) undo(access *proxy.AccessLog, err error) error {
+	if access != s.access {
+		s.closeAccessLog(access)
+	}
+	if s.config != nil {
+		if err := s.certs.use(s.config); err != nil {
+			panic("BUG: " + err.Error()) // it was in use before
+		}
+	}
+	return err
+}
+
+// notInForce is all that is wrong now. Any goroutine may call it.
+func (s *server) notInForce() []rules.Problem {
+	return slices.Concat(*s.problems.Load(), s.certs.problems(), uncovered(s.proxy.Table(), &s.certs.store))
 }
 
 // checks are the Backends of t that are to be checked.

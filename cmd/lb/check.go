@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // check validates a configuration. What is not in force goes to stderr even if
@@ -26,8 +27,9 @@ func check(args []string) int {
 	if err != nil {
 		return bad(err)
 	}
-	for i := range l.problems {
-		fmt.Fprintln(os.Stderr, "warning:", problemError(&l.problems[i]))
+	problems := slices.Concat(l.problems, checkCertificates(l))
+	for i := range problems {
+		fmt.Fprintln(os.Stderr, "warning:", problemError(&problems[i]))
 	}
 	if *verbose {
 		fmt.Print(l.table)

@@ -74,6 +74,7 @@ type server struct {
 
 	registry *health.Registry
 	checker  *health.Checker
+	certs    *certificates
 	proxy    *proxy.Proxy
 
 	background sync.WaitGroup // ends with the context of run
@@ -142,6 +143,7 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 	}
 	s.log = newLogger(cmp.Or(f.logFormat, first.Log.Format), s.level)
 	s.checker = health.NewChecker(s.log)
+	s.certs = newCertificates(s.log)
 	s.dns = discovery.NewDNS(first.Sources.DNS)
 	s.source = &discovery.File{Paths: f.configs, Load: s.load}
 	var err error
@@ -161,6 +163,7 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 	defer s.background.Wait()
 	defer stop()
 	s.background.Go(func() { s.checker.Run(ctx) })
+	s.certs.run(ctx, &s.background, s.log)
 	s.background.Go(func() {
 		_ = discovery.Merge(ctx, sources, resolver, s.log, func(in rules.Input, problems []rules.Problem) {
 			select {

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"arzur.net/lb/certs"
+	"arzur.net/lb/configs"
+	"arzur.net/lb/rules"
+)
+
+// certificates are those of the program, and what TLS clients get.
+type certificates struct {
+	store   certs.Store
+	watcher *certs.Watcher
+	server  *certs.Server
+
+	config *configs.Config        // in use
+	served map[string]*tls.Config // of it, by protocol
+}
+
+func newCertificates(log *zap.Logger) *certificates {
+	c := &certificates{}
+	c.watcher = certs.NewWatcher(&c.store, log)
+	c.server = certs.NewServer(&c.store)
+	return c
+}
+
+// run keeps up with files, OCSP responders and time until ctx ends.
+func (c *certificates) run(ctx context.Context, background *sync.WaitGroup, log *zap.Logger) {
+	stapler := certs.Stapler{Store: &c.store, Log: log}
+	background.Go(func() { c.watcher.Run(ctx) })
+	background.Go(func() { stapler.Run(ctx) })
+	background.Go(func() { c.store.WarnOfEndings(ctx, log) })
+}
+
+// use loads the certificates of a configuration, unless it is in use already. It
+// is called before its listeners are opened: their first client may be there at
+// once.
+func (c *certificates) use(config *configs.Config) error {
+	if config == c.config {
+		return nil
+	}
+	served, err := c.serverConfigs(&config.TLS)
+	if err != nil {
+		return err
+	}
+	c.watcher.Set(config.Certs, config.DefaultCert)
+	c.config, c.served = config, served
+	return nil
+}
+
+// serverConfigs are what TLS clients get, by the protocol of the port.
+func (c *certificates) serverConfigs(settings *certs.Settings) (map[string]*tls.Config, error) {
+	https, err := c.server.Config(settings, "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.server.Config(settings)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*tls.Config{rules.HTTPS: https, rules.TLS: raw}, nil
+}
+
+// problems are those of the files now.
+func (c *certificates) problems() []rules.Problem {
+	return slices.Concat(c.watcher.Problems(), c.store.Endings())
+}
+
+// uncovered finds the rules whose clients are refused, or shown a certificate
+// that is not for them.
+func uncovered(t *rules.Table, store *certs.Store) (found []rules.Problem) {
+	for _, e := range t.Entries() {
+		if p := e.Listen.Protocol; p != rules.HTTPS && p != rules.TLS || e.Rule.ACME {
+			continue
+		}
+		hosts := e.Hosts()
+		if strings.HasPrefix(e.Rule.Hostname, "*.") {
+			hosts = append(hosts, e.Rule.Hostname)
+		}
+		hosts = slices.DeleteFunc(hosts, store.Covers)
+		switch {
+		case len(hosts) > 0:
+			found = append(found, uncoveredProblem(e, fmt.Sprintf("no certificate for %s; add one to certs, or get one with tls: acme", strings.Join(hosts, ", "))))
+		case store.Empty():
+			found = append(found, uncoveredProblem(e, "there is no certificate, so that every client is refused; add one to certs"))
+		}
+	}
+	return found
+}
+
+func uncoveredProblem(e *rules.Entry, reason string) rules.Problem {
+	return rules.Problem{Origin: e.Rule.Origin, Rule: e.Rule.Title(), Reason: reason}
+}
+
+// checkCertificates is what problems and uncovered will find once l is in use.
+func checkCertificates(l *loaded) []rules.Problem {
+	c := newCertificates(zap.NewNop())
+	c.watcher.Set(l.Certs, l.DefaultCert)
+	return slices.Concat(c.problems(), uncovered(l.table, &c.store))
+}
