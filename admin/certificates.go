@@ -23,16 +23,21 @@ type certificateView struct {
 	NotAfter   *time.Time `json:"not_after,omitempty"`
 	OCSP       string     `json:"ocsp,omitempty"`
 	MustStaple bool       `json:"must_staple,omitempty"`
+	State      string     `json:"state,omitempty"`
 	Error      string     `json:"error,omitempty"`
+	NextTry    *time.Time `json:"next_try,omitempty"`
 }
 
 func viewCertificate(c *certs.Info) certificateView {
 	v := certificateView{
 		Names: c.Names, Source: c.Source, Origin: c.Origin, Default: c.Default, Issuer: c.Issuer, Serial: c.Serial, Key: c.Key,
-		OCSP: c.OCSP, MustStaple: c.MustStaple, Error: c.Error,
+		OCSP: c.OCSP, MustStaple: c.MustStaple, State: c.State, Error: c.Error,
 	}
 	if !c.NotAfter.IsZero() {
 		v.NotBefore, v.NotAfter = new(c.NotBefore.UTC()), new(c.NotAfter.UTC())
+	}
+	if !c.NextTry.IsZero() {
+		v.NextTry = new(c.NextTry.UTC())
 	}
 	return v
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 	"testing"
@@ -42,7 +41,7 @@ func TestAPI_Certificates(t *testing.T) {
 	c, err := certs.New(certificate(t, end, "arzur.net", "*.arzur.net"), certs.FromFile, "/etc/lb/a.pem")
 	require.NoError(t, err)
 	store.SetFiles(nil, c)
-	store.SetACMEError("blog.arzur.net", errors.New("rate limited"))
+	store.SetACME([]certs.ACMEStatus{{Name: "blog.arzur.net", State: certs.ACMEFailed, Error: "rate limited", NextTry: end}})
 	d := newDesk(t, func(c *Config) { c.Certs = &store })
 	status, body := d.ask("GET", "/api/certificates")
 	require.Equal(t, 200, status)
@@ -52,7 +51,7 @@ func TestAPI_Certificates(t *testing.T) {
 		Names: []string{"arzur.net", "*.arzur.net"}, Source: "file", Origin: "/etc/lb/a.pem", Default: true,
 		Issuer: "CN=test", Serial: "abc", Key: "ecdsa P-256", NotBefore: new(time.Unix(0, 0).UTC()), NotAfter: &end,
 	}, {
-		Names: []string{"blog.arzur.net"}, Source: "acme", Origin: "blog.arzur.net", Error: "rate limited",
+		Names: []string{"blog.arzur.net"}, Source: "acme", Origin: "blog.arzur.net", State: "failed", Error: "rate limited", NextTry: &end,
 	}}, got)
 
 	_, body = d.ask("GET", "/metrics")
