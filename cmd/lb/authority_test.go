@@ -1,0 +1,88 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// authority signs certificates of tests.
+type authority struct {
+	t    *testing.T
+	file string // its own certificate
+	pool *x509.CertPool
+	leaf *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t, file: filepath.Join(t.TempDir(), "ca.pem"), pool: x509.NewCertPool()}
+	a.leaf, a.key = a.sign(&x509.Certificate{
+		Subject:               pkix.Name{CommonName: "Test CA"},
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+	})
+	a.pool.AddCert(a.leaf)
+	write(t, a.file, inPEM("CERTIFICATE", a.leaf.Raw))
+	return a
+}
+
+// sign makes a certificate with a new key; the first one is the authority's own.
+func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(a.t, err)
+	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
+	require.NoError(a.t, err)
+	template.NotBefore = time.Now().Add(-time.Hour)
+	parent, signer := a.leaf, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	require.NoError(a.t, err)
+	leaf, err := x509.ParseCertificate(der)
+	require.NoError(a.t, err)
+	return leaf, key
+}
+
+// issue puts a certificate for names into one file with its key, for servers
+// and clients alike, and returns its leaf.
+func (a *authority) issue(file string, names ...string) *x509.Certificate {
+	a.t.Helper()
+	leaf, key := a.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: names[0], Organization: []string{"Test"}},
+		DNSNames:    names,
+		NotAfter:    time.Now().Add(90 * 24 * time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	})
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(a.t, err)
+	write(a.t, file, inPEM("CERTIFICATE", leaf.Raw)+inPEM("PRIVATE KEY", der))
+	return leaf
+}
+
+// identity is what issue has put into a file.
+func identity(t *testing.T, file string) tls.Certificate {
+	t.Helper()
+	c, err := tls.LoadX509KeyPair(file, file)
+	require.NoError(t, err)
+	return c
+}
+
+func inPEM(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
