@@ -18,14 +18,18 @@ import (
 // hostname, three backends in turn, connections kept on both sides, the usual
 // forwarding headers, no logs. Each peer is tuned where that helps it here:
 // reuseport and an idle pool as large as the load for nginx, http-reuse always
-// for HAProxy, no limit on requests per connection for either.
+// for HAProxy, no limit on requests per connection for either. With TLS all have
+// the same certificate, TLS 1.2 and 1.3, and resume sessions: by tickets, and
+// nginx and HAProxy by their caches as well.
 
 var lbConfig = template.Must(template.New("lb").Parse(`port_rules:
 - source_port: {{.Listen.Port}}
   address: {{.Listen.Addr}}
   hostname: {{.Hostname}}
   service: web
-services:
+{{with .Secure}}  protocol: https
+default_cert: {cert: {{.Cert}}, key: {{.Key}}}
+{{end}}services:
   web:
     servers: [{{range $i, $b := .Backends}}{{if $i}}, {{end}}"{{$b}}"{{end}}]
 `))
@@ -49,12 +53,16 @@ http {
     {{end}}keepalive {{.Keepalive}};
     keepalive_requests 1000000000;
   }
-  server {
-    listen {{.Listen}} reuseport default_server;
+  {{with .Secure}}ssl_certificate {{.Cert}};
+  ssl_certificate_key {{.Key}};
+  ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_session_cache shared:tls:20m;
+  {{end}}server {
+    listen {{.Listen}} reuseport default_server{{if .Secure}} ssl{{end}};
     return 404;
   }
   server {
-    listen {{.Listen}};
+    listen {{.Listen}}{{if .Secure}} ssl{{end}};
     server_name {{.Hostname}};
     location / {
       proxy_pass http://web;
@@ -72,6 +80,7 @@ http {
 var haproxyConfig = template.Must(template.New("haproxy").Parse(`global
   nbthread {{.Threads}}
   maxconn {{.MaxConnections}}
+  ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
   mode http
   option http-keep-alive
@@ -82,8 +91,8 @@ defaults
   timeout server 60s
   timeout http-keep-alive 75s
 frontend port
-  bind {{.Listen}}
-  http-request set-header X-Forwarded-Proto http
+  bind {{.Listen}}{{with .Secure}} ssl crt {{.Both}}{{end}}
+  http-request set-header X-Forwarded-Proto {{if .Secure}}https{{else}}http{{end}}
   use_backend web if { hdr(host) -i {{.Hostname}} }
 backend web
   balance roundrobin
@@ -106,6 +115,7 @@ func (s site) configure(name string, t *template.Template, listen netip.AddrPort
 		"Threads":   s.threads,
 		"Keepalive": max(64, s.connections),
 		"Files":     open,
+		"Secure":    s.secure,
 		// HAProxy needs two files for each, and stops keeping idle connections to
 		// servers when a quarter of them is in use: a tight limit would slow it down.
 		"MaxConnections": (open - 200) / 2,

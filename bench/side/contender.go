@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -25,6 +26,7 @@ type site struct {
 	threads     int
 	connections int              // the most that the load opens
 	backends    []netip.AddrPort // started
+	secure      *identity        // with TLS; nil: in the clear
 }
 
 // contender is a proxy that takes part.
@@ -37,14 +39,16 @@ type contender struct {
 	version []string
 	// blind says that it forwards without looking at the request.
 	blind bool
+	// plain says that it takes no part with TLS.
+	plain bool
 }
 
 var contenders = []contender{
 	{name: "lb", command: lbCommand},
 	{name: "nginx", program: "nginx", command: nginxCommand, version: []string{"nginx", "-v"}},
 	{name: "HAProxy", program: "haproxy", command: haproxyCommand, version: []string{"haproxy", "-v"}},
-	{name: "fasthttp proxy", command: fasthttpCommand},
-	{name: "floor", command: floorCommand, blind: true},
+	{name: "fasthttp proxy", command: fasthttpCommand, plain: true},
+	{name: "floor", command: floorCommand, blind: true, plain: true},
 }
 
 // present returns the contenders to run: those asked for, without those that are
@@ -118,7 +122,7 @@ func (c contender) start(s site) (*process, netip.AddrPort, error) {
 	if err != nil {
 		return nil, addr, fmt.Errorf("start %s: %w", c.name, err)
 	}
-	if err := c.verify(addr); err != nil {
+	if err := c.verify(s, addr); err != nil {
 		p.stop()
 		return nil, addr, fmt.Errorf("try %s: %w", c.name, err)
 	}
@@ -135,6 +139,14 @@ func (s site) join() string {
 
 func (s site) goEnv() []string {
 	return append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(s.threads))
+}
+
+// dial opens a connection to a contender that was started with s, TLS included.
+func (s site) dial(addr netip.AddrPort) (net.Conn, error) {
+	if s.secure == nil {
+		return net.Dial("tcp", addr.String())
+	}
+	return tls.Dial("tcp", addr.String(), s.secure.client(nil))
 }
 
 // freeAddr returns a loopback address that nothing listens on at the moment.

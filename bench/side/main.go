@@ -30,6 +30,7 @@ type options struct {
 	duration    time.Duration
 	threads     int
 	idle        int
+	tls         bool
 	out         string
 	require     bool
 }
@@ -63,6 +64,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "length of a round, in whole seconds")
 	f.IntVar(&o.threads, "threads", 2, "threads of each contender, and of wrk")
 	f.IntVar(&o.idle, "idle", 5000, "idle connections of the memory measurement; 0 leaves it out")
+	f.BoolVar(&o.tls, "tls", true, "measure with TLS too: requests, handshakes and memory")
 	f.StringVar(&o.out, "out", "bench/results", "`folder` of the report; empty writes none")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -111,11 +113,11 @@ func run(ctx context.Context, o options) error {
 	defer backends.stop()
 
 	r := report{options: o, machine: describe(ctx, s, contenders)}
-	if r.speed, err = measureSpeed(ctx, o, s, contenders); err != nil {
+	if r.plain, err = measure(ctx, o, s, contenders); err != nil {
 		return err
 	}
-	if o.idle > 0 {
-		if r.memory, err = measureMemory(ctx, o, s, contenders); err != nil {
+	if o.tls {
+		if r.secure, err = measureSecure(ctx, o, s, contenders); err != nil {
 			return err
 		}
 	}
@@ -125,4 +127,40 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	return r.check()
+}
+
+// figures are what was measured of all contenders in one way, in the clear or
+// with TLS.
+type figures struct {
+	speed      []speed
+	handshakes []handshakes // with TLS only
+	memory     []memory
+}
+
+func measure(ctx context.Context, o options, s site, contenders []contender) (f figures, err error) {
+	if f.speed, err = measureSpeed(ctx, o, s, contenders); err != nil {
+		return f, err
+	}
+	if s.secure != nil {
+		if f.handshakes, err = measureHandshakes(ctx, o, s, contenders); err != nil {
+			return f, err
+		}
+	}
+	if o.idle > 0 {
+		f.memory, err = measureMemory(ctx, o, s, contenders)
+	}
+	return f, err
+}
+
+// measureSecure is measure with TLS between the clients and the contenders.
+func measureSecure(ctx context.Context, o options, s site, contenders []contender) (f figures, err error) {
+	contenders = slices.DeleteFunc(slices.Clone(contenders), func(c contender) bool { return c.plain })
+	if len(contenders) == 0 {
+		return f, nil
+	}
+	if s.secure, err = newIdentity(s.dir); err != nil {
+		return f, err
+	}
+	fmt.Println("\nwith TLS")
+	return measure(ctx, o, s, contenders)
 }

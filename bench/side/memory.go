@@ -60,7 +60,7 @@ func (c contender) weigh(s site, idle int) (before, with int, err error) {
 	}
 	defer p.stop()
 
-	warm, err := connect(addr, warmUp)
+	warm, err := connect(s, addr, warmUp)
 	closeAll(warm)
 	if err != nil {
 		return 0, 0, err
@@ -71,7 +71,7 @@ func (c contender) weigh(s site, idle int) (before, with int, err error) {
 	}
 	before = u.rss
 
-	conns, err := connect(addr, idle)
+	conns, err := connect(s, addr, idle)
 	defer closeAll(conns)
 	if err != nil {
 		return 0, 0, err
@@ -84,10 +84,10 @@ func (c contender) weigh(s site, idle int) (before, with int, err error) {
 
 // connect opens n connections, one after another, and has a request answered on
 // each. It returns those it opened even when there is an error.
-func connect(addr netip.AddrPort, n int) ([]net.Conn, error) {
+func connect(s site, addr netip.AddrPort, n int) ([]net.Conn, error) {
 	var conns []net.Conn
 	for range n {
-		c, err := net.Dial("tcp", addr.String())
+		c, err := s.dial(addr)
 		if err != nil {
 			return conns, fmt.Errorf("connection %d: %w", len(conns)+1, err)
 		}
@@ -124,9 +124,9 @@ func ask(c net.Conn, host string) (status, length int, err error) {
 
 // verify checks that c does the job that is measured: it forwards what its rule
 // matches and nothing else.
-func (c contender) verify(addr netip.AddrPort) error {
+func (c contender) verify(s site, addr netip.AddrPort) error {
 	for host, want := range map[string]bool{hostname: true, "other.test": c.blind} {
-		conn, err := net.Dial("tcp", addr.String())
+		conn, err := s.dial(addr)
 		if err != nil {
 			return err
 		}

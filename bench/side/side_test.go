@@ -99,13 +99,19 @@ func TestReport_ComparesWithBetterPeer(t *testing.T) {
 	r := report{
 		options: options{connections: []int{64}, paths: []string{"/"}, rounds: 1, duration: time.Second, threads: 2, idle: 10},
 		machine: []string{"a machine"},
-		speed: []speed{
-			m("lb", 1200, 2*time.Millisecond, 9),
-			m("nginx", 1000, 4*time.Millisecond, 10),
-			m("HAProxy", 800, time.Millisecond, 12),
-			m("floor", 1500, time.Millisecond, 8),
+		plain: figures{
+			speed: []speed{
+				m("lb", 1200, 2*time.Millisecond, 9),
+				m("nginx", 1000, 4*time.Millisecond, 10),
+				m("HAProxy", 800, time.Millisecond, 12),
+				m("floor", 1500, time.Millisecond, 8),
+			},
+			memory: []memory{{contender: "lb", before: 2048, with: 4096, each: 204.8}},
 		},
-		memory: []memory{{contender: "lb", before: 2048, with: 4096, each: 204.8}},
+		secure: figures{
+			speed:      []speed{m("lb", 600, 2*time.Millisecond, 9)},
+			handshakes: []handshakes{{"lb", 400, 100}, {"nginx", 500, 80}, {"HAProxy", 200, 160}},
+		},
 	}
 	require.Equal(t, `# lb side by side
 
@@ -133,10 +139,28 @@ func TestReport_ComparesWithBetterPeer(t *testing.T) {
 | proxy | resident before, KiB | with them, KiB | bytes/connection |
 |---|---|---|---|
 | lb | 2 | 4 | 205 |
+
+## TLS: /, 64 connections
+
+| proxy | requests/s | p50, ms | p99, ms | CPU, µs/request | failed |
+|---|---|---|---|---|---|
+| lb | 600 | 1.00 | 2.00 | 9.00 | 0 |
+
+## TLS: connections for one request each
+
+| proxy | full handshakes per CPU second | resumed |
+|---|---|---|
+| lb | 2500 | 10000 |
+| nginx | 2000 | 12500 |
+| HAProxy | 5000 | 6250 |
+
+| lb divided by | full | resumed |
+|---|---|---|
+| the better of nginx and HAProxy | 0.50 | 0.80 |
 `, r.String())
 	require.NoError(t, r.check())
 
-	r.speed[0].rounds[0].failed = 3
+	r.plain.speed[0].rounds[0].failed = 3
 	require.EqualError(t, r.check(), "lb, /, 64 connections: 3 requests failed")
 }
 
@@ -145,6 +169,26 @@ func TestLBCommand_WritesRulesThatLoad(t *testing.T) {
 	for _, b := range []string{"127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"} {
 		s.backends = append(s.backends, netip.MustParseAddrPort(b))
 	}
+	id, err := newIdentity(s.dir)
+	require.NoError(t, err)
+	f := func(secure *identity, protocol string) {
+		t.Helper()
+		s := s
+		s.secure = secure
+		got := loadLB(t, s)
+		require.Len(t, got.Rules, 1)
+		require.Equal(t, protocol, got.Rules[0].Protocol)
+		require.Equal(t, uint16(8000), got.Rules[0].Port)
+		require.Equal(t, hostname, got.Rules[0].Hostname)
+		require.Len(t, got.Services, 1)
+		require.Len(t, got.Services[0].Instances, 3)
+	}
+	f(nil, "")
+	f(id, "https")
+}
+
+func loadLB(t *testing.T, s site) *configs.Config {
+	t.Helper()
 	cmd, err := lbCommand(s, netip.MustParseAddrPort("127.0.0.1:8000"))
 	require.NoError(t, err)
 	path := filepath.Join(s.dir, "lb.yml")
@@ -153,11 +197,7 @@ func TestLBCommand_WritesRulesThatLoad(t *testing.T) {
 	got, err := configs.Load([]string{path}, "")
 	require.NoError(t, err)
 	require.Empty(t, got.Problems)
-	require.Len(t, got.Rules, 1)
-	require.Equal(t, uint16(8000), got.Rules[0].Port)
-	require.Equal(t, hostname, got.Rules[0].Hostname)
-	require.Len(t, got.Services, 1)
-	require.Len(t, got.Services[0].Instances, 3)
+	return got
 }
 
 // start tries every contender before it returns it, so this is all it takes to
@@ -172,19 +212,25 @@ func TestContenders_DoTheJob(t *testing.T) {
 	o := options{only: "nginx,HAProxy,fasthttp proxy,floor", require: os.Getenv("LB_TEST_REQUIRE") == "all"}
 	all, err := present(o)
 	require.NoError(t, err)
-	f := func(c contender) {
+	f := func(c contender, s site) {
 		t.Helper()
 		p, addr, err := c.start(s)
 		require.NoError(t, err)
 		defer p.stop()
-		conns, err := connect(addr, 10)
+		conns, err := connect(s, addr, 10)
 		defer closeAll(conns)
 		require.NoError(t, err, c.name)
 		u, err := p.usage()
 		require.NoError(t, err, c.name)
 		require.Positive(t, u.rss, c.name)
 	}
+	secure := s
+	secure.secure, err = newIdentity(s.dir)
+	require.NoError(t, err)
 	for _, c := range all {
-		f(c)
+		f(c, s)
+		if !c.plain {
+			f(c, secure)
+		}
 	}
 }

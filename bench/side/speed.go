@@ -29,19 +29,24 @@ type running struct {
 	contender
 	*process
 	addr netip.AddrPort
+	site site
 }
 
 // measureSpeed starts all contenders and loads one after another, round by round.
 // The order turns by one place each round, so that nobody always follows the same one.
 func measureSpeed(ctx context.Context, o options, s site, contenders []contender) ([]speed, error) {
 	var all []running
+	defer func() {
+		for _, r := range all {
+			r.stop()
+		}
+	}()
 	for _, c := range contenders {
 		p, addr, err := c.start(s)
 		if err != nil {
 			return nil, err
 		}
-		defer p.stop()
-		all = append(all, running{c, p, addr})
+		all = append(all, running{c, p, addr, s})
 	}
 
 	var results []speed
@@ -77,7 +82,7 @@ func (r running) round(ctx context.Context, path string, connections, threads in
 	if err != nil {
 		return round{}, fmt.Errorf("measure %s: %w", r.name, err)
 	}
-	l, err := runWrk(ctx, "http://"+r.addr.String()+path, connections, threads, d)
+	l, err := runWrk(ctx, r.url(path), connections, threads, d)
 	if err != nil {
 		return round{}, fmt.Errorf("measure %s: %w", r.name, err)
 	}
@@ -87,6 +92,13 @@ func (r running) round(ctx context.Context, path string, connections, threads in
 	}
 	cpu := float64((after.cpu - before.cpu).Microseconds()) / float64(l.requests)
 	return round{load: l, cpu: cpu}, nil
+}
+
+func (r running) url(path string) string {
+	if r.site.secure != nil {
+		return "https://" + r.addr.String() + path
+	}
+	return "http://" + r.addr.String() + path
 }
 
 // median returns the median over the rounds of what get picks.
