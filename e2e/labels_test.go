@@ -110,6 +110,15 @@ func TestLabels_SwarmWithNothingButGet(t *testing.T) {
 		Origin: "service portless",
 		Reason: `service "portless": there is no port: a Swarm service exposes none, so a label has to say it, such as traefik.http.services.portless.loadbalancer.server.port=80`,
 	}}, e.problems())
+
+	// A node that is drained takes its tasks with it, and one that is back gets new ones.
+	node := e.docker("info", "--format", "{{.Swarm.NodeID}}")
+	e.docker("node", "update", "--availability", "drain", node)
+	e.eventually("nobody is left to answer", func() bool { return ask(t, "127.0.0.1:80", "shop.test", "/").status == 503 })
+	e.docker("node", "update", "--availability", "active", node)
+	e.replicas("shop", 1)
+	e.answers("shop.test", e.tasks("shop")...)
+
 	e.docker("service", "rm", "shop")
 	e.eventually("the rule goes with the service", func() bool { return ask(t, "127.0.0.1:80", "shop.test", "/").err != nil })
 	require.Subset(t, []string{"HEAD /_ping"}, slices.Compact(refused()))
