@@ -214,3 +214,22 @@ func TestLabels_NoneDisappears(t *testing.T) {
 	}}, e.problems())
 	e.answers("e.test", older)
 }
+
+// Inside of a container lb reaches others by the network that both are in, and
+// the host by its gateway.
+func TestLabels_FromInsideAContainer(t *testing.T) {
+	e := startEngine(t)
+	e.docker("network", "create", "web")
+	e.docker("network", "create", "apart")
+	e.run("--network", "web", "--publish", "80:80", "--publish", "8080:8080", "--volume", e.socket+":/var/run/docker.sock",
+		"lb", "-docker", "-admin", ":8080")
+	shop := e.docker("create", "--label", "lb.hostname=shop.test", "--network", "apart", "cdn")
+	e.docker("network", "connect", "web", shop)
+	e.docker("start", shop)
+	e.answers("shop.test", shop[:12])
+	e.run("--network", "host", "--label", "lb.hostname=host.test", "--label", "lb.target_port=9000", "cdn", "-port", "9000")
+	e.eventually("a container on the host's network answers", func() bool { return ask(t, "127.0.0.1:80", "host.test", "/").status == 200 })
+	e.run("--network", "container:"+shop, "--label", "lb.hostname=beside.test", "--label", "lb.target_port=9001", "cdn", "-port", "9001")
+	e.eventually("a container in the network of another answers", func() bool { return ask(t, "127.0.0.1:80", "beside.test", "/").status == 200 })
+	require.Empty(t, e.problems())
+}
