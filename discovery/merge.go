@@ -150,11 +150,18 @@ func (m *merger) view() (rules.Input, []rules.Problem) {
 	var problems []rules.Problem
 	var services serviceSet
 	wanted := m.wanted()
-	for _, s := range m.last {
+	first, disputes := precedence{make(map[string]*owner)}, several(m.last)
+	for i, s := range m.last {
 		if s == nil {
 			continue
 		}
-		in.Rules = append(in.Rules, s.Rules...)
+		list := s.Rules
+		if disputes {
+			var lost []rules.Problem
+			list, lost = first.admit(i, list)
+			problems = append(problems, lost...)
+		}
+		in.Rules = append(in.Rules, list...)
 		problems = append(problems, s.Warnings...)
 		for i := range s.Services {
 			p := services.add(&s.Services[i])
