@@ -20,6 +20,9 @@ func lineOf(x *Exchange, now int64) line {
 
 // protocol is the version as the request line has it, "" if there was none.
 func (l *line) protocol() string {
+	if l.x.stream {
+		return l.x.state.protocol
+	}
 	switch l.minor {
 	case 0:
 		return "HTTP/1.0"

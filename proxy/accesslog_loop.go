@@ -49,13 +49,21 @@ func (k *core) noteRequest(x *Exchange) {
 
 // noteRefused makes the note of a head that could not be read: nothing in it is
 // worth believing.
-func (k *core) noteRefused(x *Exchange) {
+func (k *core) noteRefused(x *Exchange) { k.noteStream(x, nil) }
+
+// noteStream makes the note of a connection of which no more is known than the
+// name it asked for.
+func (k *core) noteStream(x *Exchange, name []byte) {
 	if k.proxy.access.Load() == nil {
 		return
 	}
 	x.note = append(x.note, noVersion)
-	for range notePieces {
-		x.note = appendPiece(x.note, nil)
+	for piece := range notePieces {
+		if piece == noteHost {
+			x.note = appendPiece(x.note, name)
+		} else {
+			x.note = appendPiece(x.note, nil)
+		}
 	}
 }
 

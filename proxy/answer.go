@@ -48,6 +48,10 @@ func (x *Exchange) fail(f *failure, detail string) {
 		x.status = f.status
 		c.gone()
 		return
+	case x.stream:
+		x.status = f.status
+		x.cut(f, detail)
+		return
 	case x.stage == stageRespond || x.stage == stageFlush || x.stage == stageTunnel:
 		x.cut(f, detail)
 		return

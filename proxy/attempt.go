@@ -57,7 +57,7 @@ func (x *Exchange) connect() {
 	x.sent = 0
 	x.stage = stageConnect
 	x.taken, x.connected, x.sentAt, x.reused = k.loop.Now(), 0, 0, false
-	if !x.fresh {
+	if !x.fresh && !x.stream && x.pool.ProxyProtocol == 0 { // a header speaks for one client
 		if u := k.takeIdle(b, x.method.idempotent()); u != nil {
 			k.stats.reused.inc()
 			x.up, u.x, x.reused = u, x, true
@@ -109,7 +109,14 @@ func (x *Exchange) connectDone() {
 		return
 	}
 	x.connected = x.core.loop.Now()
-	x.send()
+	switch {
+	case !x.stream:
+		x.send()
+	case x.state.protocol == rules.SNI && x.client.intro.postgres:
+		x.askForTLS()
+	default:
+		x.startTunnel()
+	}
 }
 
 // send writes what there is of the request.

@@ -12,6 +12,8 @@ type phase uint8
 
 const (
 	phaseIdle      phase = iota // between requests; holds no buffer
+	phaseProxy                  // the header of a proxy in front has to come
+	phaseHello                  // a ClientHello has to come that is passed through
 	phaseHandshake              // TLS is being agreed on
 	phaseHead                   // part of a request head has arrived
 	phaseExchange               // a request is being served
@@ -21,13 +23,14 @@ const (
 )
 
 // client is one HTTP/1.1 connection from a client: the carrier of one stream at
-// a time. What the Exchange may ask of it is in stream.go.
+// a time, or of bytes that are passed on as they come (stream.go).
 type client struct {
 	wire
 	lst  *listener
 	peer netip.AddrPort
 	x    *Exchange
 
+	intro  *intro // what it had to say first, nil: nothing
 	phase  phase
 	last   bool // close after the answer under way
 	linger bool // and read on for a while before closing, so that the answer is not lost to a RST
@@ -99,6 +102,8 @@ func (c *client) readable() {
 		c.shakeHands()
 	case phaseExchange, phaseTunnel:
 		c.x.clientReadable()
+	case phaseProxy, phaseHello:
+		c.introduce()
 	case phaseLinger:
 		c.discard()
 	}
@@ -111,6 +116,8 @@ func (c *client) Expired() {
 		c.refuse(&failures[slowHead], nil)
 	case phaseHandshake:
 		c.endShake(shakeTimeout, nil)
+	case phaseProxy, phaseHello:
+		c.stalled()
 	case phaseExchange, phaseTunnel:
 		c.x.clientExpired()
 	default:

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/hello"
 	"arzur.net/lb/proxy/http1"
 	"arzur.net/lb/proxy/loop"
 	"arzur.net/lb/rules"
@@ -22,6 +23,7 @@ type core struct {
 
 	req    http1.Request  // the head being handled; valid inside one event
 	resp   http1.Response // the same for responses
+	hello  hello.Hello    // the ClientHello being handled; valid inside one event
 	match  rules.Request  // what Lookup sees of req
 	host   [256]byte      // normalised host of req
 	path   []byte         // cleaned path of req, when it needed cleaning
@@ -81,13 +83,11 @@ func (k *core) adopt(fd int, peer netip.AddrPort, l *listener) {
 	k.stats.accepted.inc()
 	state := l.state.Load()
 	wait := int64(state.opts.HeaderTimeout)
-	if state.secure() {
-		wait = c.expectHello(state)
-	}
 	if l.closed.Load() {
 		wait = min(wait, lastMoment)
 	}
 	c.SetDeadline(k.loop.Now() + wait)
+	c.welcome(state)
 }
 
 // forget removes a closed client from the list and gives its record back after

@@ -79,6 +79,7 @@ type Exchange struct {
 	giveUp                                    int64 // total timeout, 0: none
 
 	stage      stage
+	stream     bool // carries bytes as they come, see stream.go
 	accept     accept
 	method     methodKind
 	oldClient  bool // HTTP/1.0

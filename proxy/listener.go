@@ -115,7 +115,7 @@ func (a *acceptor) Expired() {
 }
 
 // served are the protocols that the engine speaks.
-var served = []string{rules.HTTP, rules.HTTPS}
+var served = []string{rules.HTTP, rules.HTTPS, rules.TLS, rules.SNI, rules.TCP}
 
 func checkServed(ports []rules.Listen) error {
 	for _, at := range ports {

@@ -32,6 +32,10 @@ const (
 	badPath
 	refused
 	misdirected
+	badHello
+	slowHello
+	badProxyHeader
+	slowProxyHeader
 	totalTimeout
 	clientGone
 	clientStalled
@@ -62,6 +66,10 @@ var failures = [failureCount]failure{
 	badPath:         {400, "bad_path", "the rewritten path has dot segments"},
 	refused:         {503, "refused", "the rule asks for protection that cannot be given"},
 	misdirected:     {421, "misdirected", "the certificate of this connection is not for this host"},
+	badHello:        {400, "bad_hello", "the connection does not begin with a TLS ClientHello"},
+	slowHello:       {408, "slow_hello", "the ClientHello did not arrive in time"},
+	badProxyHeader:  {400, "bad_proxy_header", "the connection does not begin with a PROXY protocol header"},
+	slowProxyHeader: {408, "slow_proxy_header", "the PROXY protocol header did not arrive in time"},
 	totalTimeout:    {504, "total_timeout", "the request took too long"},
 	clientGone:      {499, "client_gone", "the client closed the connection"},
 	clientStalled:   {499, "client_stalled", "the client stopped reading"},

@@ -1,6 +1,10 @@
 package proxy
 
-import "arzur.net/lb/rules"
+import (
+	"slices"
+
+	"arzur.net/lb/rules"
+)
 
 // queue holds the Exchanges that wait on one Loop for a place in a Pool, first
 // come, first served.
@@ -46,14 +50,10 @@ func (k *core) dequeue(x *Exchange) {
 		return
 	}
 	q := k.queues[x.pool]
-	for i, w := range q.waiting {
-		if w == x {
-			copy(q.waiting[i:], q.waiting[i+1:])
-			q.waiting[len(q.waiting)-1] = nil
-			q.waiting = q.waiting[:len(q.waiting)-1]
-			break
-		}
+	if q == nil || !slices.Contains(q.waiting, x) {
+		return // it has come to its end before it came to a queue
 	}
+	q.waiting = slices.DeleteFunc(q.waiting, func(w *Exchange) bool { return w == x })
 	k.left(x.pool)
 	if len(q.waiting) == 0 {
 		delete(k.queues, x.pool)

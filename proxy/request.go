@@ -146,6 +146,8 @@ func (x *Exchange) clientEnded() {
 	switch {
 	case x.stage == stageTunnel:
 		x.tunnelClientEnded()
+	case x.stream:
+		x.upEnded = true
 	case !x.reqDone:
 		x.badRequestBody(&failure{400, failures[badBody].word, "the connection closed inside the request body"})
 	default:
@@ -167,6 +169,9 @@ func (x *Exchange) badRequestBody(f *failure) {
 
 // clientGone ends an Exchange whose client has died.
 func (x *Exchange) clientGone() {
+	if x.stream && x.up != nil { // the end of what it sent would look regular
+		x.up.reset()
+	}
 	x.dropUpstream()
 	x.settleBackend(health.Unjudged)
 	if x.stage == stageQueued {

@@ -68,6 +68,10 @@ func (x *Exchange) received(data []byte) {
 		x.relay(x.core.loop.Out(), data)
 		return
 	}
+	if x.stream {
+		x.tlsAnswered(data)
+		return
+	}
 	x.responseHead(data)
 }
 
@@ -134,7 +138,7 @@ func (x *Exchange) respond(r *http1.Response, rest []byte) {
 	x.status = r.Status
 	x.failed = nil // what an earlier Attempt met with, this one has made up for
 	x.answered = k.loop.Now()
-	x.reusable = r.KeepAlive && !r.BodyForbidden
+	x.reusable = r.KeepAlive && !r.BodyForbidden && x.pool.ProxyProtocol == 0
 	x.frameResponse(r)
 	if k.draining || x.client.lst.closed.Load() || !x.reqDone && r.Status >= 400 {
 		x.client.last = true // the latter: refused early; what is left of the body is not worth reading

@@ -69,20 +69,22 @@ func (s *splicer) move(sys loop.System, from, to, limit int) (n int, full bool, 
 	return n, false, nil
 }
 
-// dropPipes gives the pipes of an Exchange back, or closes one with a remainder.
-func (x *Exchange) dropPipes() {
-	k := x.core
-	for _, s := range [...]*splicer{x.splice, x.reqSplice} {
-		switch {
-		case s == nil:
-		case s.held == 0 && len(k.pipes) < maxPipes:
-			k.pipes = append(k.pipes, s.pipe)
-		default:
-			k.sys.Close(s.r)
-			k.sys.Close(s.w)
-		}
+// putSplicer gives a pipe back, or closes one with a remainder. It returns nil.
+func (k *core) putSplicer(s *splicer) *splicer {
+	switch {
+	case s == nil:
+	case s.held == 0 && len(k.pipes) < maxPipes:
+		k.pipes = append(k.pipes, s.pipe)
+	default:
+		k.sys.Close(s.r)
+		k.sys.Close(s.w)
 	}
-	x.splice, x.reqSplice = nil, nil
+	return nil
+}
+
+// dropPipes gives the pipes of an Exchange back.
+func (x *Exchange) dropPipes() {
+	x.splice, x.reqSplice = x.core.putSplicer(x.splice), x.core.putSplicer(x.reqSplice)
 }
 
 // clientBusy says whether the client has yet to take what was read for it.

@@ -35,7 +35,7 @@ func (s *stats) init() { s.seriesSet.init() }
 func (k *core) observe(x *Exchange) {
 	now := k.loop.Now()
 	ended := now
-	if x.status == 101 {
+	if x.answered != 0 && (x.stream || x.status == 101) {
 		ended = x.answered // a tunnel's age says nothing about the Backend
 	}
 	s := k.stats.find(x, k.proxy, now)

@@ -61,12 +61,20 @@ func (c *client) shakeHands() {
 			c.in = c.in[:len(c.in)+n]
 			data = c.in
 		}
-		if loop.HelloEnd(data) || len(data) > helloAhead {
-			c.greet(data)
+		if c.takeHello(data) {
 			return
 		}
-		c.keep(data)
 	}
+}
+
+// takeHello begins the handshake once the ClientHello in data is whole.
+func (c *client) takeHello(data []byte) (begun bool) {
+	if loop.HelloEnd(data) || len(data) > helloAhead {
+		c.greet(data)
+		return true
+	}
+	c.keep(data)
+	return false
 }
 
 // greet begins the handshake with a ClientHello.
@@ -87,9 +95,13 @@ func (c *client) greet(hello []byte) {
 
 // secured implements shaker.
 func (c *client) secured() {
-	k := c.core
+	k, state := c.core, c.lst.state.Load()
+	if state.protocol == rules.TLS {
+		c.startStream(state, []byte(c.tls.serverName))
+		return
+	}
 	c.phase = phaseIdle
-	wait := int64(c.lst.state.Load().opts.HeaderTimeout)
+	wait := int64(state.opts.HeaderTimeout)
 	if k.draining || c.lst.closed.Load() {
 		wait = min(wait, lastMoment)
 	}

@@ -15,7 +15,7 @@ import (
 // It is part of connecting: nothing of the request is sent before it is done, and
 // the time for it is what is left of the connect timeout.
 func (u *upstream) greet() {
-	p, t, host, at := u.core.proxy, u.x.pool.TLS, u.x.target.Host, identity{u.backend.Transport, u.backend.Addr}
+	p, t, host, at := u.core.proxy, u.x.pool.TLS, u.x.target.Host, identity{u.backend.Transport, u.backend.Addr, u.x.stream}
 	u.tls = &secure{owner: u, side: sideServer, by: u.Deadline()}
 	u.begin(func(conn net.Conn) (*tls.Conn, error) {
 		config, err := p.identities.find(at, t, host)
@@ -78,6 +78,7 @@ type identities struct {
 type identity struct {
 	transport string // see health.Transport.Key
 	addr      netip.AddrPort
+	stream    bool // what is spoken inside is not ours to name
 }
 
 // maxIdentities bounds the map; when it is full all are made anew.
@@ -95,7 +96,9 @@ func (s *identities) find(at identity, t *health.TLS, host string) (*tls.Config,
 	if err != nil {
 		return nil, err
 	}
-	c.NextProtos = []string{"http/1.1"}
+	if !at.stream {
+		c.NextProtos = []string{"http/1.1"}
+	}
 	c.DynamicRecordSizingDisabled = true
 	c.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	if s.known == nil || len(s.known) >= maxIdentities {

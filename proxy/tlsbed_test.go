@@ -101,7 +101,7 @@ func newTLSBed(t *testing.T, change func(*tlsBed), backends ...string) *tlsBed {
 		if change != nil {
 			change(b)
 		}
-		b.opts.TLS = map[string]*tls.Config{rules.HTTPS: b.server}
+		b.opts.TLS = map[string]*tls.Config{rules.HTTPS: b.server, rules.TLS: b.server}
 	}, backends...)
 	return b
 }

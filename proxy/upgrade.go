@@ -34,14 +34,8 @@ func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
 	}
 	u.keep(nil)
 	x.tunnelMoved()
-	if early := c.in; early != nil { // sent before the 101, for the tunnel
-		x.tunnelSend(early)
-		if x.stage != stageTunnel {
-			return
-		}
-		c.keep(nil)
-	}
-	if c.canRead {
+	x.sendEarly() // what came before the 101 is for the tunnel
+	if x.stage == stageTunnel && c.canRead {
 		x.tunnelUp()
 	}
 }
@@ -58,7 +52,7 @@ func (x *Exchange) tunnelMoved() {
 func (x *Exchange) tunnelSend(p []byte) bool {
 	x.reqBytes += int64(len(p))
 	if err := x.up.send(p, nil); err != nil && err != loop.ErrAgain {
-		x.endTunnel(reason("write", err))
+		x.breakTunnel(reason("write", err))
 		return false
 	}
 	x.tunnelMoved()
@@ -69,12 +63,24 @@ func (x *Exchange) tunnelSend(p []byte) bool {
 func (x *Exchange) tunnelUp() {
 	c := x.client
 	for range readsPerEvent {
-		if !c.canRead || !x.up.out.empty() || x.upEnded {
+		if !x.up.out.empty() || x.upEnded {
+			return
+		}
+		if x.reqSplice != nil {
+			if !x.spliceUp() {
+				return
+			}
+			continue
+		}
+		if !c.canRead {
 			return
 		}
 		n, ok := c.receive(x.core.loop.In())
 		if !ok || !x.tunnelSend(x.core.loop.In()[:n]) {
 			return
+		}
+		if n == loop.ScratchSize { // it pours
+			x.reqSplice = x.newSplicer()
 		}
 	}
 	x.core.loop.Again(&c.Conn, loop.Readable)
@@ -83,6 +89,10 @@ func (x *Exchange) tunnelUp() {
 // tunnelUpWritable continues after the Backend has made room.
 func (x *Exchange) tunnelUpWritable() {
 	u := x.up
+	if x.reqSplice.holds() {
+		x.tunnelUp()
+		return
+	}
 	if u.out.empty() {
 		return // nothing had waited
 	}
@@ -90,7 +100,7 @@ func (x *Exchange) tunnelUpWritable() {
 	case err == loop.ErrAgain:
 		return
 	case err != nil:
-		x.endTunnel(reason("write", err))
+		x.breakTunnel(reason("write", err))
 		return
 	}
 	if x.upEnded {
@@ -109,6 +119,12 @@ func (x *Exchange) tunnelDown() {
 		if !c.out.empty() {
 			return
 		}
+		if x.splice != nil {
+			if !x.spliceDown() {
+				return
+			}
+			continue
+		}
 		if x.downEnded {
 			x.shutDown()
 			return
@@ -121,7 +137,7 @@ func (x *Exchange) tunnelDown() {
 		case err == loop.ErrAgain:
 			return
 		case err != nil:
-			x.endTunnel(reason("read", err))
+			x.breakTunnel(reason("read", err))
 			return
 		case n == 0:
 			x.downEnded = true
@@ -132,6 +148,9 @@ func (x *Exchange) tunnelDown() {
 			return
 		}
 		x.tunnelMoved()
+		if n == loop.ScratchSize { // it pours
+			x.splice = x.newSplicer()
+		}
 	}
 	k.loop.Again(&u.Conn, loop.Readable)
 }

@@ -17,6 +17,7 @@ type upstream struct {
 	unsent  string    // why it takes no more of the request, "" while it does
 
 	connecting bool
+	announced  bool // the PROXY protocol header is on its way
 }
 
 // Ready implements loop.Handler.
@@ -57,13 +58,13 @@ func (u *upstream) connectReady(r loop.Ready) {
 		x.attemptFailed(health.Refused, &failures[connectFailed], reason("connect", err))
 		return
 	}
-	if r&loop.Writable == 0 {
+	// Some servers speak first, and some have ended already.
+	u.canRead = u.canRead || r&(loop.Readable|loop.PeerClosed) != 0
+	u.peerClosed = u.peerClosed || r&loop.PeerClosed != 0
+	if r&loop.Writable == 0 || !u.announce() {
 		return
 	}
 	u.connecting = false
-	if r&(loop.Readable|loop.PeerClosed) != 0 {
-		u.canRead = true
-	}
 	x.connectDone()
 	if u.canRead && !u.shaking() && u.x == x && x.up == u {
 		x.upstreamReadable()
@@ -103,6 +104,14 @@ func (u *upstream) close() {
 	}
 	if u.release() {
 		u.core.loop.Close(&u.Conn)
+		u.core.loop.Defer(u)
+	}
+}
+
+// reset ends the connection with a RST.
+func (u *upstream) reset() {
+	if u.release() {
+		u.core.loop.Reset(&u.Conn)
 		u.core.loop.Defer(u)
 	}
 }

@@ -53,6 +53,10 @@ var sslRequest = [8]byte{0, 0, 0, 8, 4, 210, 22, 47}
 // PostgresSize is the size of an SSLRequest, in bytes.
 const PostgresSize = len(sslRequest)
 
+// AppendSSLRequest appends the message that asks a PostgreSQL server for TLS. It
+// answers with "S", or "N".
+func AppendSSLRequest(b []byte) []byte { return append(b, sslRequest[:]...) }
+
 // Parse reads data, which holds all that has arrived, from the first byte of the
 // connection. After More it is called again with the same bytes and those that
 // have come since. h is valid after Whole, for as long as data is.

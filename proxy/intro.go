@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/hello"
+	"arzur.net/lb/proxy/loop"
+	"arzur.net/lb/proxy/proxyproto"
+	"arzur.net/lb/rules"
+)
+
+// intro is what a connection says before the first byte that is for a server:
+// who the client behind a proxy is, and the name in its ClientHello.
+type intro struct {
+	state       *portState     // the one at accept
+	hello       hello.Reader   // of the ClientHello under way
+	destination netip.AddrPort // our end, as the proxy in front saw it
+	postgres    bool           // the client is one of PostgreSQL, and was promised TLS
+}
+
+// introTime is how long each part of an introduction may take. No progress
+// extends it.
+const introTime = int64(5e9)
+
+// welcome has a new connection say what its port wants to hear first.
+func (c *client) welcome(state *portState) {
+	switch {
+	case state.table.ProxyIn() && state.opts.trusts(c.peer.Addr()):
+		c.expect(phaseProxy, state)
+	default:
+		c.enter(state)
+	}
+}
+
+// expect begins one part of the introduction.
+func (c *client) expect(p phase, state *portState) {
+	if c.intro == nil {
+		c.intro = &intro{state: state}
+	}
+	c.phase = p
+	c.SetDeadline(c.core.loop.Now() + introTime)
+}
+
+// enter follows the PROXY protocol header, if there was to be one.
+func (c *client) enter(state *portState) {
+	switch state.protocol {
+	case rules.SNI, rules.TLS:
+		c.expect(phaseHello, state)
+		if c.in != nil {
+			c.readHello(c.in)
+		}
+	case rules.HTTPS:
+		c.SetDeadline(c.core.loop.Now() + c.expectHello(state))
+		if c.in != nil {
+			c.takeHello(c.in)
+		}
+	case rules.TCP:
+		c.startStream(state, nil)
+	default:
+		c.phase = phaseIdle
+		if c.in != nil {
+			c.core.loop.Again(&c.Conn, loop.Readable)
+		}
+	}
+}
+
+// introduce reads on in an introduction.
+func (c *client) introduce() {
+	for c.canRead && (c.phase == phaseProxy || c.phase == phaseHello) {
+		buf := c.core.loop.In()
+		if c.in != nil {
+			buf = c.room(1)
+		}
+		n, ok := c.receive(buf)
+		if !ok {
+			return
+		}
+		data := buf[:n]
+		if c.in != nil {
+			c.in = c.in[:len(c.in)+n]
+			data = c.in
+		}
+		if c.phase == phaseProxy {
+			c.readProxy(data)
+		} else {
+			c.readHello(data)
+		}
+	}
+}
+
+// readProxy takes the PROXY protocol header at the start of data.
+func (c *client) readProxy(data []byte) {
+	state := c.intro.state
+	h, ok, err := proxyproto.Parse(data)
+	switch {
+	case err != nil:
+		c.keep(nil)
+		c.newStream(state, nil).fail(&failures[badProxyHeader], err.Error())
+		return
+	case !ok:
+		c.keep(data)
+		return
+	}
+	if h.Source.IsValid() {
+		c.peer, c.intro.destination = h.Source, h.Destination
+	}
+	c.keep(data[h.Size:])
+	c.SetDeadline(c.core.loop.Now() + int64(state.opts.HeaderTimeout))
+	c.enter(state)
+}
+
+// readHello takes the ClientHello at the start of data.
+func (c *client) readHello(data []byte) {
+	k, i := c.core, c.intro
+	if i.state.protocol == rules.TLS && data[0] != 0 { // all but PostgreSQL's request is the handshake's
+		c.expectHello(i.state)
+		c.takeHello(data)
+		return
+	}
+	result, rej := i.hello.Parse(data, &k.hello)
+	switch {
+	case result == hello.More:
+		c.keep(data)
+	case result == hello.Refused, result == hello.Postgres && i.postgres:
+		c.keep(nil)
+		x := c.newStream(i.state, nil)
+		if rej == nil {
+			x.fail(&failures[badHello], "PostgreSQL's request for TLS a second time")
+			return
+		}
+		x.turnAway(&failures[badHello], rej.Reason, rej.Alert)
+	case result == hello.Postgres:
+		i.postgres, i.hello = true, hello.Reader{}
+		c.keep(nil)
+		c.put([]byte("S"), nil)
+		c.SetDeadline(min(c.Deadline(), k.loop.Now()+introTime))
+	default:
+		c.greeted(data)
+	}
+}
+
+// greeted goes on with a ClientHello that is whole.
+func (c *client) greeted(data []byte) {
+	var name [256]byte // the keeper of data may move it
+	n := copy(name[:], c.core.hello.ServerName)
+	c.keep(data)
+	c.startStream(c.intro.state, name[:n])
+}
+
+// stalled ends a connection that does not introduce itself in time.
+func (c *client) stalled() {
+	if c.in == nil { // it has not said a word, and leaves no trace
+		c.close()
+		return
+	}
+	f := &failures[slowHello]
+	if c.phase == phaseProxy {
+		f = &failures[slowProxyHeader]
+	}
+	c.keep(nil)
+	c.newStream(c.intro.state, nil).fail(f, "")
+}
+
+// announce sends the PROXY protocol header that the Backend is to get before all
+// else. False: it has to be waited for, or the Attempt has failed.
+func (u *upstream) announce() bool {
+	x := u.x
+	if x.pool.ProxyProtocol == 0 {
+		return true
+	}
+	var err error
+	if u.announced {
+		err = u.out.flush(u.core.loop, u.FD())
+	} else {
+		u.announced = true
+		err = u.out.send(u.core.loop, u.FD(), x.appendProxyHeader(u.core.loop.Out()), nil)
+	}
+	switch err {
+	case nil:
+		return true
+	case loop.ErrAgain:
+	default:
+		x.attemptFailed(health.Refused, &failures[connectFailed], reason("write", err))
+	}
+	return false
+}
+
+// appendProxyHeader appends the header that speaks for the client.
+func (x *Exchange) appendProxyHeader(b []byte) []byte {
+	c := x.client
+	destination := netip.AddrPort{}
+	if c.intro != nil {
+		destination = c.intro.destination
+	}
+	if !destination.IsValid() {
+		destination = x.core.sys.Local(c.FD())
+	}
+	if x.pool.ProxyProtocol == rules.ProxyV1 {
+		return proxyproto.AppendLine(b, c.peer, destination)
+	}
+	return proxyproto.AppendBinary(b, c.peer, destination)
+}

@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/hello"
+	"arzur.net/lb/rules"
+)
+
+// Protocols tcp, sni and tls carry what is not ours to read. Such a connection is
+// one Exchange without HTTP: picking, retries, queues, limits and accounts are
+// those of requests, and once the server's connection stands it is a tunnel. A
+// failure resets the client.
+
+// newStream makes the Exchange of c, which has a line of its own in the access
+// log. name is the server name that the client asked for.
+func (c *client) newStream(state *portState, name []byte) *Exchange {
+	k := c.core
+	x := k.newExchange()
+	x.core, x.client, x.state = k, c, state
+	x.stream = true
+	x.began = k.loop.Now()
+	x.reqDone, x.replay = true, true // nothing is sent before a server takes the connection
+	x.respMode = bodyClose           // where only the close marks the end, a cut is a reset
+	c.x, c.phase = x, phaseExchange
+	c.last = true
+	k.noteStream(x, name)
+	return x
+}
+
+// startStream begins the Exchange of c. What c.in holds is sent first.
+func (c *client) startStream(state *portState, name []byte) {
+	x := c.newStream(state, name)
+	if fail := x.routeStream(name); fail != nil {
+		x.turnAway(fail, "", unknownName(state))
+		return
+	}
+	x.attempt()
+}
+
+// unknownName is how a TLS client is told that nobody has the name it asked for.
+func unknownName(state *portState) (alert uint8) {
+	if state.protocol == rules.SNI {
+		return hello.UnrecognizedName
+	}
+	return 0
+}
+
+var anyPath = []byte("/")
+
+// routeStream finds the Entry.
+func (x *Exchange) routeStream(name []byte) *failure {
+	k := x.core
+	m := &k.match
+	m.Method, m.Query, m.Path, m.Client = nil, nil, anyPath, x.client.peer.Addr()
+	m.Host = rules.NormalizeHost(k.host[:0], name)
+	if x.state.table != nil {
+		x.entry = x.state.table.Lookup(m)
+	}
+	if x.entry == nil {
+		return &failures[noRule]
+	}
+	x.pool = x.entry.Pool
+	if x.pool == nil {
+		return &failures[refused]
+	}
+	return nil
+}
+
+// turnAway ends a stream that no server gets. alert is the TLS alert that says
+// so, 0: the connection is reset.
+func (x *Exchange) turnAway(f *failure, detail string, alert uint8) {
+	c := x.client
+	if alert == 0 {
+		x.fail(f, detail)
+		return
+	}
+	x.failed, x.detail, x.status = f, detail, f.status
+	if !c.put(hello.AppendAlert(x.core.loop.Out(), alert), nil) {
+		return
+	}
+	x.end()
+	c.finish()
+}
+
+// startTunnel begins to move bytes: the server has taken the connection.
+func (x *Exchange) startTunnel() {
+	k, c := x.core, x.client
+	x.stage, c.phase = stageTunnel, phaseTunnel
+	x.status = 200
+	x.failed, x.detail = nil, "" // what an earlier Attempt met with, this one has made up for
+	x.replay = false
+	x.answered = k.loop.Now()
+	k.stats.tunnels.add(1)
+	x.tunnelMoved()
+	x.sendEarly()
+	switch {
+	case x.stage != stageTunnel:
+	case x.upEnded:
+		x.tunnelClientEnded()
+	case c.canRead:
+		x.tunnelUp()
+	}
+}
+
+// sendEarly sends what the client has said before the tunnel stood.
+func (x *Exchange) sendEarly() {
+	c := x.client
+	if early := c.in; early != nil && x.tunnelSend(early) {
+		c.keep(nil)
+	}
+}
+
+// breakTunnel ends a tunnel one side of which has failed: the other must not take
+// it for a regular end.
+func (x *Exchange) breakTunnel(detail string) {
+	if !x.stream {
+		x.endTunnel(detail)
+		return
+	}
+	x.dropUpstream()
+	x.settleBackend(health.Served)
+	x.cut(&failures[responseCut], detail)
+}
+
+// askForTLS has a PostgreSQL server agree to TLS, as its client did with us.
+func (x *Exchange) askForTLS() {
+	x.stage, x.sentAt = stageSend, x.core.loop.Now()
+	if err := x.up.send(hello.AppendSSLRequest(x.core.loop.Out()), nil); err != nil {
+		x.attemptFailed(health.Refused, &failures[connectFailed], reason("write", err))
+		return
+	}
+	x.awaitResponse()
+}
+
+// tlsAnswered takes the server's answer to askForTLS.
+func (x *Exchange) tlsAnswered(answer []byte) {
+	if string(answer) != "S" {
+		x.attemptFailed(health.Unjudged, &failures[badResponse], "the PostgreSQL server has no TLS")
+		return
+	}
+	x.startTunnel()
+}

@@ -1,0 +1,107 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/rules"
+)
+
+// newTLSStreamBed is a port of protocol tls in front of servers in the clear.
+func newTLSStreamBed(t *testing.T, change func(*tlsBed), backends ...string) *tlsBed {
+	return newTLSBed(t, func(b *tlsBed) {
+		b.rule.Protocol = rules.TLS
+		b.server.NextProtos = nil
+		if change != nil {
+			change(b)
+		}
+	}, backends...)
+}
+
+func TestTLSStream_EndsTLSAndCarriesTheRest(t *testing.T) {
+	b := newTLSStreamBed(t, nil, echoServer(t, "a"), echoServer(t, "b"))
+	long := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB: more than sockets hold, so both directions wait
+	for _, name := range []string{"a", "b", "a"} {
+		c := b.dialTLS(func(c *tls.Config) { c.NextProtos = []string{"postgresql"} })
+		go func() { // ends with the last byte, for which the reader waits
+			_, _ = io.WriteString(c, long)
+			_ = c.CloseWrite()
+		}()
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.Equal(t, len(name+long), len(got))
+		require.True(t, string(got) == name+long)
+	}
+}
+
+func TestTLSStream_ChoosesByServerName(t *testing.T) {
+	b := newTLSStreamBed(t, func(b *tlsBed) { b.rule.Hostname = "a.test" }, echoServer(t, "a"))
+	c := b.dialTLS()
+	got := make([]byte, 1)
+	_, err := io.ReadFull(c, got)
+	require.NoError(t, err)
+	require.Equal(t, "a", string(got))
+	other := b.dialTLS(func(c *tls.Config) { c.ServerName = "b.test" }) // has a certificate, and no rule
+	_, err = io.ReadAll(other)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+}
+
+func TestTLSStream_Postgres(t *testing.T) {
+	b := newTLSStreamBed(t, nil, echoServer(t, "ready"))
+	c := b.dial()
+	_, err := io.WriteString(c, "\x00\x00\x00\x08\x04\xd2\x16\x2f")
+	require.NoError(t, err)
+	said := make([]byte, 1)
+	_, err = io.ReadFull(c, said)
+	require.NoError(t, err)
+	require.Equal(t, "S", string(said))
+	s := tls.Client(c, b.client)
+	got := make([]byte, 5)
+	_, err = io.ReadFull(s, got)
+	require.NoError(t, err)
+	require.Equal(t, "ready", string(got))
+}
+
+func TestTLSStream_ToServersThatSpeakTLS(t *testing.T) {
+	ca := newAuthority(t)
+	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "back.test")}, NextProtos: []string{"postgresql"}}
+	at := server(t, func(c *net.TCPConn) {
+		s := tls.Server(c, config)
+		_, _ = io.WriteString(s, "inside")
+		_, _ = io.Copy(s, s)
+		_ = s.Close()
+	})
+	b := newBed(t, func(b *bed) {
+		b.rule.Protocol = rules.TCP
+		securely(ca)(b)
+	}, at)
+	got, err := b.say(" and out")
+	require.NoError(t, err)
+	require.Equal(t, "inside and out", got)
+}
+
+func TestTLSStream_NoCertificate(t *testing.T) {
+	b := newTLSStreamBed(t, nil, echoServer(t, "a"))
+	b.opts.TLS = map[string]*tls.Config{}
+	b.apply()
+	c := tls.Client(b.dial(), b.client)
+	require.Error(t, c.Handshake())
+}
+
+func TestTLSStream_NotTLS(t *testing.T) {
+	b := newTLSStreamBed(t, nil, echoServer(t, "a"))
+	c := b.dial()
+	_, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+	require.NoError(t, err)
+	got, err := io.ReadAll(c)
+	require.True(t, err == nil || errors.Is(err, syscall.ECONNRESET), "%v", err)
+	require.False(t, slices.Contains(got, 'a'))
+}
