@@ -23,6 +23,8 @@ type authority struct {
 	pool *x509.CertPool
 	leaf *x509.Certificate
 	key  *ecdsa.PrivateKey
+
+	responder []string // OCSP responders that certificates name
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -33,7 +35,7 @@ func newAuthority(t *testing.T) *authority {
 		NotAfter:              time.Now().Add(time.Hour),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	})
 	a.pool.AddCert(a.leaf)
 	write(t, a.file, inPEM("CERTIFICATE", a.leaf.Raw))
@@ -59,8 +61,8 @@ func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 	return leaf, key
 }
 
-// issue puts a certificate for names into one file with its key, for servers
-// and clients alike, and returns its leaf.
+// issue puts a certificate for names into one file with its key and the
+// authority's, for servers and clients alike, and returns its leaf.
 func (a *authority) issue(file string, names ...string) *x509.Certificate {
 	a.t.Helper()
 	leaf, key := a.sign(&x509.Certificate{
@@ -68,10 +70,11 @@ func (a *authority) issue(file string, names ...string) *x509.Certificate {
 		DNSNames:    names,
 		NotAfter:    time.Now().Add(90 * 24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		OCSPServer:  a.responder,
 	})
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(a.t, err)
-	write(a.t, file, inPEM("CERTIFICATE", leaf.Raw)+inPEM("PRIVATE KEY", der))
+	write(a.t, file, inPEM("CERTIFICATE", leaf.Raw)+inPEM("CERTIFICATE", a.leaf.Raw)+inPEM("PRIVATE KEY", der))
 	return leaf
 }
 

@@ -17,8 +17,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ocsp"
 )
 
 // secureRules serves arzur.net and www.arzur.net over TLS, with certs in dir.
@@ -213,6 +215,32 @@ func TestTLS_HandOverCostsNoRequest(t *testing.T) {
 	c.end()
 	require.NoError(t, syscall.Kill(third, syscall.SIGTERM))
 	awaitEnd(t, third)
+}
+
+func TestTLS_StaplesWhatTheResponderSays(t *testing.T) {
+	a, dir := newAuthority(t), t.TempDir()
+	a.responder = []string{"http://" + testServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		question, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		about, err := ocsp.ParseRequest(question)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer := ocsp.Response{SerialNumber: about.SerialNumber, ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+		if der, err := ocsp.CreateResponse(a.leaf, a.leaf, answer, a.key); err == nil {
+			_, _ = w.Write(der)
+		}
+	}))}
+	a.issue(filepath.Join(dir, "a.pem"), "arzur.net", "www.arzur.net")
+	port, control := freePort(t), freePort(t)
+	start(t, "-config", write(t, "rules.yml", secureRules(port, control, dir, namedServer(t, "one"))))
+	require.Eventually(t, func() bool {
+		return strings.Contains(curl(t, "http://"+local(control)+"/api/certificates"), `"ocsp": "good"`)
+	}, patience, 20*millisecond)
+	require.Equal(t, "one\n200", curlTLS(t, a, "arzur.net", port, "--cert-status"))
 }
 
 // echo answers with the request fields that tell of a client's certificate.
