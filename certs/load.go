@@ -15,11 +15,16 @@ import (
 	"arzur.net/lb/rules"
 )
 
+// change is what came of reading a pair.
+type change struct {
+	*watched
+	before *Certificate
+}
+
 // load reads what is new in s, or was not read well, and puts the outcome into
 // use. The caller has mu.
-func (w *Watcher) load(s *sight) {
+func (w *Watcher) load(s *sight) (read []change) {
 	now := time.Now()
-	var read []*watched
 	named := s.byPair()
 	for p, f := range named {
 		k := w.known[p]
@@ -27,17 +32,22 @@ func (w *Watcher) load(s *sight) {
 			k = &watched{}
 			w.known[p] = k
 		} else if !k.stale(f, now) {
-			k.origin = f.origin
+			k.origin, k.inFolder = f.origin, f.inFolder
 			continue
 		}
 		k.found, k.missed = *f, time.Time{}
-		read = append(read, k)
-	}
-	before := make([]*Certificate, len(read))
-	for i, k := range read {
-		before[i] = k.current
+		read = append(read, change{k, k.current})
 	}
 	readAll(read)
+	w.giveUp(named, now)
+	w.strays = s.strays
+	w.publish()
+	w.say()
+	return read
+}
+
+// giveUp forgets pairs that their folder has not had for a while. The caller has mu.
+func (w *Watcher) giveUp(named map[pair]*found, now time.Time) {
 	for p, k := range w.known {
 		switch {
 		case named[p] != nil:
@@ -50,18 +60,10 @@ func (w *Watcher) load(s *sight) {
 			}
 		}
 	}
-	w.strays = s.strays
-	w.publish()
-	for i, k := range read {
-		if before[i] != nil && before[i] != k.current {
-			w.log.Info("certificate renewed", zap.String("file", k.pair.cert), zap.Strings("names", k.current.Names), zap.Time("not_after", k.current.leaf.NotAfter))
-		}
-	}
-	w.say()
 }
 
 // readAll reads pairs on all CPUs: a thousand take a tenth of a second on one.
-func readAll(list []*watched) {
+func readAll(list []change) {
 	var next atomic.Int64
 	var all sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(list)) {
@@ -126,7 +128,7 @@ func (w *Watcher) problems() (all []rules.Problem) {
 	}
 	for _, k := range w.known {
 		switch {
-		case k.err == nil || errors.Is(k.err, errAuthority):
+		case k.err == nil || k.inFolder && errors.Is(k.err, errAuthority):
 		case k.current == nil:
 			all = append(all, rules.Problem{Origin: k.origin, Reason: k.err.Error(), Fatal: true})
 		default:

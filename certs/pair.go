@@ -50,13 +50,18 @@ func (p pair) load() (*Certificate, error) {
 	return n, nil
 }
 
-// errAuthority is of a file that has certificates of authorities alone, as many
-// clients of ACME leave one beside the pairs.
-var errAuthority = errors.New("not a certificate for servers but one of an authority, without a key")
+// errAuthority is errNoKey of a file that has an authority's certificate. Many
+// clients of ACME leave one beside the pairs, so that a folder may have it.
+var (
+	errNoKey     = errors.New("no key; want PEM with BEGIN PRIVATE KEY")
+	errAuthority = errors.New(errNoKey.Error())
+)
 
+// isAuthority says whether a certificate is not for servers but signs others.
+// Self-signed ones of servers do both.
 func isAuthority(b *pem.Block) bool {
 	c, err := x509.ParseCertificate(b.Bytes)
-	return err == nil && c.IsCA
+	return err == nil && c.IsCA && len(c.DNSNames) == 0
 }
 
 // readPEM reads a file that is small and has an end.
@@ -84,11 +89,12 @@ func (p pair) explain(cert, key []byte, err error) error {
 		return fmt.Errorf("%s: no certificate; want PEM with BEGIN CERTIFICATE", p.cert)
 	}
 	_, keys := blocks(key)
-	if len(keys) == 0 && p.key == p.cert && isAuthority(chain[0]) {
-		return errAuthority
-	}
 	if len(keys) == 0 {
-		return fmt.Errorf("%s: no key; want PEM with BEGIN PRIVATE KEY", p.key)
+		missing := errNoKey
+		if p.key == p.cert && isAuthority(chain[0]) {
+			missing = errAuthority
+		}
+		return fmt.Errorf("%s: %w", p.key, missing)
 	}
 	if encrypted(keys[0]) {
 		return fmt.Errorf("%s: the key has a passphrase; take it away: openssl pkey -in %s -out key.pem", p.key, p.key)

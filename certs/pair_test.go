@@ -101,6 +101,8 @@ func TestFolder_LeavesAuthoritiesOut(t *testing.T) {
 		w.Set([]Files{{Dir: w.dir}}, nil)
 		require.Empty(t, w.Problems())
 		require.Len(t, w.store.List(), 1)
+		w.Set([]Files{{Cert: w.path("a.issuer.crt")}}, nil)
+		require.Equal(t, []string{w.path("a.issuer.crt") + ": no key; want PEM with BEGIN PRIVATE KEY"}, w.reasons())
 	})
 }
 

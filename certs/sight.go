@@ -14,6 +14,7 @@ type sight struct {
 type found struct {
 	pair
 	origin              string // where the configuration has it
+	inFolder            bool   // it names the folder, not the pair
 	certStamp, keyStamp stamp
 }
 
@@ -28,7 +29,7 @@ func (w *Watcher) look() *sight {
 	s := &sight{}
 	for _, f := range w.wanted {
 		if f.Dir == "" {
-			s.add(f.pair(), f.Origin)
+			s.add(f.pair(), f.Origin, false)
 			continue
 		}
 		now, err := list(f.Dir)
@@ -40,14 +41,14 @@ func (w *Watcher) look() *sight {
 		}
 		w.folders[f.Dir] = now
 		for _, p := range now.pairs {
-			s.add(p, f.Origin)
+			s.add(p, f.Origin, true)
 		}
 		for _, err := range now.strays {
 			s.strays = append(s.strays, trouble{f.Origin, err.Error()})
 		}
 	}
 	if w.standard != nil {
-		s.add(w.standard.pair(), w.standard.Origin)
+		s.add(w.standard.pair(), w.standard.Origin, false)
 	}
 	return s
 }
@@ -60,8 +61,8 @@ func (f *Files) pair() pair {
 	return pair{f.Cert, f.Key}
 }
 
-func (s *sight) add(p pair, origin string) {
-	f := found{pair: p, origin: origin, certStamp: look(p.cert)}
+func (s *sight) add(p pair, origin string, inFolder bool) {
+	f := found{pair: p, origin: origin, inFolder: inFolder, certStamp: look(p.cert)}
 	if f.keyStamp = f.certStamp; p.key != p.cert {
 		f.keyStamp = look(p.key)
 	}

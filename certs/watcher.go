@@ -68,11 +68,16 @@ func NewWatcher(store *Store, log *zap.Logger) *Watcher {
 func (w *Watcher) Set(wanted []Files, standard *Files) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	same := slices.Equal(w.wanted, wanted) && (w.standard == standard || w.standard != nil && standard != nil && *w.standard == *standard)
 	w.wanted, w.standard = slices.Clone(wanted), standard
 	s := w.look()
-	named := s.byPair()
-	maps.DeleteFunc(w.known, func(p pair, _ *watched) bool { return named[p] == nil })
-	w.load(s)
+	if named := s.byPair(); !same { // else what is missing may come back
+		maps.DeleteFunc(w.known, func(p pair, _ *watched) bool { return named[p] == nil })
+	}
+	began := time.Now()
+	if read := w.load(s); len(read) > 0 {
+		w.log.Info("certificates loaded", zap.Int("files", len(read)), zap.Duration("took", time.Since(began)))
+	}
 }
 
 // Run watches the files until ctx ends.
@@ -144,7 +149,16 @@ func (w *Watcher) changed() bool {
 func (w *Watcher) reload() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.load(w.look())
+	for _, c := range w.load(w.look()) {
+		if c.current == c.before {
+			continue
+		}
+		message := "certificate renewed"
+		if c.before == nil {
+			message = "certificate added"
+		}
+		w.log.Info(message, zap.String("file", c.pair.cert), zap.Strings("names", c.current.Names), zap.Time("not_after", c.current.leaf.NotAfter))
+	}
 }
 
 // stale says whether the pair, which looks like f now, is to be read again.

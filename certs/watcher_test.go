@@ -132,6 +132,7 @@ func TestWatcher_FollowsAFolder(t *testing.T) {
 		require.Empty(t, w.Problems())
 		require.Equal(t, a.leaf, w.serves("a.net"))
 		require.Equal(t, b.leaf, w.serves("b.net"))
+		require.Equal(t, 2, w.logs.FilterMessage("certificate added").Len())
 
 		// What cannot be read is not gone.
 		require.NoError(t, os.Rename(w.path("certs"), w.path("away")))
@@ -143,8 +144,11 @@ func TestWatcher_FollowsAFolder(t *testing.T) {
 		require.NoError(t, os.Remove(w.path("certs/a.pem")))
 		time.Sleep(soon)
 		require.Equal(t, a.leaf, w.serves("a.net"), "some tools delete before they write")
+		w.Set([]Files{{Dir: w.path("certs")}}, nil)
+		require.Equal(t, a.leaf, w.serves("a.net"), "and say SIGHUP meanwhile")
 		time.Sleep(goneAfter)
 		require.Nil(t, w.serves("a.net"))
+		require.Equal(t, 1, w.logs.FilterMessage("certificate gone").Len())
 		require.Equal(t, b.leaf, w.serves("b.net"))
 		require.Empty(t, w.Problems())
 
