@@ -86,6 +86,13 @@ func (c *ConsulConfig) Validate() error {
 	return err
 }
 
+// Client makes a client for other uses of the same Consul. Requests are to be sent
+// with what token returns; "" if the client has one of its own.
+func (c *ConsulConfig) Client() (client *api.Client, token func() (string, error), err error) {
+	client, err = c.connect()
+	return client, c.token, err
+}
+
 // connect makes a client; it does not talk to Consul yet.
 func (c *ConsulConfig) connect() (*api.Client, error) {
 	config := c.apiConfig()
@@ -135,15 +142,24 @@ func (c *ConsulConfig) tokenFile() string {
 	return cmp.Or(c.TokenFile, os.Getenv(api.HTTPTokenFileEnvName))
 }
 
+// token is what the file for it says now; "" if there is no file.
+func (c *ConsulConfig) token() (string, error) {
+	file := c.tokenFile()
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("token_file: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
 // options are those of one query.
 func (c *ConsulConfig) options() (*api.QueryOptions, error) {
-	q := &api.QueryOptions{Datacenter: c.Datacenter, Namespace: c.Namespace, Partition: c.Partition}
-	if file := c.tokenFile(); file != "" {
-		token, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("token_file: %w", err)
-		}
-		q.Token = strings.TrimSpace(string(token))
+	token, err := c.token()
+	if err != nil {
+		return nil, err
 	}
-	return q, nil
+	return &api.QueryOptions{Datacenter: c.Datacenter, Namespace: c.Namespace, Partition: c.Partition, Token: token}, nil
 }
