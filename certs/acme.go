@@ -129,6 +129,7 @@ func (a *ACME) SetHosts(names, challenges []string) {
 // more. Certificates that the Cache has are published at once.
 func (a *ACME) Run(ctx context.Context) {
 	var wg sync.WaitGroup
+	defer a.ca.close()
 	defer wg.Wait() // for orders, which ctx ends, and for the Cache's news
 	wg.Go(func() { a.config.Cache.Follow(ctx, a.heard) })
 	slots := make(chan struct{}, ordersAtOnce)

@@ -25,12 +25,16 @@ const requestTimeout = 30 * time.Second
 
 // issuer is the CA as this program knows it.
 type issuer struct {
-	mu       sync.Mutex
-	client   *acme.Client // with an account; nil: none yet
-	failures int          // in a row of the CA, whatever the name
-	until    time.Time    // leave it alone until then
-	err      error
+	mu        sync.Mutex
+	transport *http.Transport // nil: none needed yet
+	client    *acme.Client    // with an account; nil: none yet
+	failures  int             // in a row of the CA, whatever the name
+	until     time.Time       // leave it alone until then
+	err       error
 }
+
+// resting is why nothing is asked of a CA that was found to be down a moment ago.
+type resting struct{ error }
 
 // resting says until when the CA is to be left alone, and why.
 func (c *issuer) resting(now time.Time) (time.Time, error) {
@@ -72,16 +76,31 @@ func (c *issuer) forgotten(err error) {
 	}
 }
 
+// close lets go of connections.
+func (c *issuer) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
+	}
+}
+
 // account is a client whose account the CA knows.
 func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if a.config.now().Before(c.until) {
+		return nil, resting{c.err} // another order found out while this one waited for mu
+	}
 	if c.client != nil {
 		return c.client, nil
 	}
-	transport, err := a.config.transport()
-	if err != nil {
-		return nil, err
+	if c.transport == nil {
+		t, err := a.config.transport()
+		if err != nil {
+			return nil, err
+		}
+		c.transport = t
 	}
 	key, err := a.accountKey(ctx)
 	if err != nil {
@@ -91,7 +110,7 @@ func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 		Key:          key,
 		DirectoryURL: a.directory(),
 		UserAgent:    "lb",
-		HTTPClient:   &http.Client{Transport: transport, Timeout: requestTimeout},
+		HTTPClient:   &http.Client{Transport: c.transport, Timeout: requestTimeout},
 		RetryBackoff: retryRequest,
 	}
 	account := &acme.Account{}
@@ -110,7 +129,7 @@ func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 }
 
 // transport trusts the CA's own CA if it has one, else the system's.
-func (c *ACMEConfig) transport() (http.RoundTripper, error) {
+func (c *ACMEConfig) transport() (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	if c.CA == nil {
 		return t, nil

@@ -18,6 +18,8 @@ const (
 	// pause is how long to leave a name alone that another lb orders, whose note is
 	// usually heard of earlier, and a Cache that cannot be reached.
 	pause = 10 * time.Second
+	// coveredPause is how soon a certificate in a file is missed that has gone.
+	coveredPause = time.Minute
 	// orderTimeout bounds one order: CAs say when they are busy, and retry
 	// validations for less than this.
 	orderTimeout = 5 * time.Minute
@@ -51,6 +53,9 @@ func noteOf(key string) (name string, ok bool) { return strings.CutSuffix(key, n
 func (a *ACME) attend(ctx context.Context, name string, have *tls.Certificate) progress {
 	if reason := unfit(name); reason != "" {
 		return progress{state: ACMERefused, err: errors.New(reason), next: a.config.now().Add(never)}
+	}
+	if a.config.Store.fileCovers(name) {
+		return progress{state: ACMECovered, cert: have, next: a.config.now().Add(coveredPause)}
 	}
 	p, n := a.look(ctx, name, have)
 	if n == nil {

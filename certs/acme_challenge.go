@@ -70,7 +70,7 @@ func (o *openChallenges) answer(ctx context.Context, cache Cache, client *acme.C
 	o.put(key, data)
 	shut = func() {
 		o.delete(key)
-		ctx, cancel := context.WithTimeout(context.Background(), challengeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), tidyTimeout)
 		defer cancel()
 		_ = cache.Delete(ctx, key) // a token is worth nothing afterwards
 	}

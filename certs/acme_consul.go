@@ -219,7 +219,7 @@ func (c *Consul) keep(ctx context.Context, id string) error {
 
 // destroy ends a session, and its lock: if that fails, when it is not renewed.
 func (c *Consul) destroy(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), consulTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
 	defer cancel()
 	if w, err := c.write(ctx); err == nil {
 		_, _ = c.client.Session().Destroy(id, w)

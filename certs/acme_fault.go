@@ -59,7 +59,10 @@ func faultOf(err error) fault {
 	var order *acme.OrderError
 	var problem *acme.Error
 	var syntax *json.SyntaxError
+	var down resting
 	switch {
+	case errors.As(err, &down):
+		f.result = resultUnreachable
 	case errors.As(err, &cache):
 		f.result = resultCache
 	case errors.As(err, &unverified):

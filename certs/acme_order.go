@@ -170,10 +170,13 @@ func noChallenge(kind string, z *acme.Authorization) error {
 	return fmt.Errorf("the CA does not offer %s but %s", kind, all)
 }
 
+// tidyTimeout bounds what is done for order's sake, also when the program ends.
+const tidyTimeout = 3 * time.Second
+
 // give takes an authorization back that will not be answered: CAs bound how many
 // may be pending.
 func give(client *acme.Client, url string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTimeout)
 	defer cancel()
 	if z, err := client.GetAuthorization(ctx, url); err == nil && z.Status == acme.StatusPending {
 		_ = client.RevokeAuthorization(ctx, url) // it expires by itself

@@ -112,7 +112,7 @@ type pebble struct {
 
 // newPebble is a CA whose certificates last for so long. It is slow to look at
 // what it asked for, so the test runs beside others.
-func newPebble(t *testing.T, lifetime time.Duration) *pebble {
+func newPebble(t *testing.T, lifetime time.Duration, edits ...func(map[string]any)) *pebble {
 	t.Helper()
 	path := built(t, "pebble", "github.com/letsencrypt/pebble/v2")
 	free := ports(t, 4)
@@ -124,14 +124,18 @@ func newPebble(t *testing.T, lifetime time.Duration) *pebble {
 		require.NoError(t, os.WriteFile(name, data, 0o600))
 		return name
 	}
-	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
+	settings := map[string]any{
 		"listenAddress": local(free[0]), "managementListenAddress": local(free[1]),
 		"certificate": write("cert.pem", cert), "privateKey": write("key.pem", key),
 		"httpPort": free[2], "tlsPort": free[3],
 		"domainBlocklist": []string{"blocked.example.net"},
 		"retryAfter":      map[string]int{"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa",
 		"profiles": map[string]any{"default": map[string]any{"description": "the one", "validityPeriod": int(lifetime.Seconds())}},
-	}})
+	}
+	for _, edit := range edits {
+		edit(settings)
+	}
+	config, err := json.Marshal(map[string]any{"pebble": settings})
 	require.NoError(t, err)
 	start(t, []string{"PEBBLE_WFE_NONCEREJECT=50", "PEBBLE_VA_NOSLEEP=1"}, path,
 		"-config", write("config.json", config), "-dnsserver", nameServer(t), "-strict=false")

@@ -15,10 +15,11 @@ const (
 	ACMEOrdering = "ordering" // this one does
 	ACMEValid    = "valid"    // there is a certificate, and it is not due
 	ACMEFailed   = "failed"   // ordering did not work; there may be an older certificate
+	ACMECovered  = "covered"  // a certificate in a file has the name
 	ACMERefused  = "refused"  // no certificate is to be had for such a name
 )
 
-var states = []string{ACMEWaiting, ACMEOrdering, ACMEValid, ACMEFailed, ACMERefused}
+var states = []string{ACMEWaiting, ACMEOrdering, ACMEValid, ACMEFailed, ACMECovered, ACMERefused}
 
 // ACMEStatus is how it is with one name.
 type ACMEStatus struct {
@@ -44,7 +45,7 @@ func (a *ACME) Status() []ACMEStatus {
 		if n.cert != nil {
 			s.Certificate, s.Expires = n.cert, n.cert.Leaf.NotAfter
 		}
-		if n.state == ACMERefused {
+		if n.state == ACMERefused || n.state == ACMECovered {
 			s.NextTry = time.Time{}
 		}
 		all = append(all, s)

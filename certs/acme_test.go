@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -247,7 +248,7 @@ func TestACME_ACAThatIsDownIsAskedForOneName(t *testing.T) {
 	for _, n := range names {
 		require.Contains(t, c.await(t, n, failed).Error, "the CA cannot be reached")
 	}
-	require.LessOrEqual(t, len(asked), 2*ordersAtOnce)
+	require.Len(t, asked, 1)
 }
 
 func TestACME_AnAccountThatTheCAForgotIsMadeAgain(t *testing.T) {
@@ -271,6 +272,38 @@ func TestACME_AnAccountThatTheCAForgotIsMadeAgain(t *testing.T) {
 	made, asked := p.accounts()
 	require.Equal(t, 1, made)
 	require.Equal(t, 2, asked)
+}
+
+func TestACME_AnAccountThatIsKnownElsewhere(t *testing.T) {
+	t.Parallel()
+	key := []byte("a key of thirty two bytes or more")
+	p := newPebble(t, long, func(settings map[string]any) {
+		settings["externalAccountBindingRequired"] = true
+		settings["externalAccountMACKeys"] = map[string]string{"kid-1": base64.RawURLEncoding.EncodeToString(key)}
+	})
+	without := p.newClient(t, folder(t), nil)
+	without.SetHosts([]string{name}, []string{HTTP01})
+	without.run(t)
+	require.Contains(t, without.await(t, name, failed).Error, "(externalAccountRequired)")
+	without.stop()
+	with := p.newClient(t, folder(t), func(config *ACMEConfig) { config.EAB = &EAB{KID: "kid-1", Key: key} })
+	p.behind(with.ACME)
+	with.SetHosts([]string{name}, []string{HTTP01})
+	with.run(t)
+	with.awaitCertificate(t, name, nil)
+}
+
+func TestACME_ANameWithACertificateInAFileIsNotOrdered(t *testing.T) {
+	t.Parallel()
+	p := newPebble(t, long)
+	c := p.newClient(t, folder(t), nil)
+	p.behind(c.ACME)
+	c.config.Store.SetFiles([]*Certificate{newAuthority(t).issue(t, []string{"*.example.net"}).loaded(t, "file")}, nil)
+	c.SetHosts([]string{name, "deeper." + name}, []string{HTTP01})
+	c.run(t)
+	c.await(t, name, func(s ACMEStatus) bool { return s.State == ACMECovered })
+	c.await(t, "deeper."+name, valid)
+	require.Equal(t, 1, p.orders())
 }
 
 func TestACME_BackOffOutlivesTheProgram(t *testing.T) {

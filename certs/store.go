@@ -191,6 +191,11 @@ func (s *Store) Covers(name string) bool {
 	return len(s.current.Load().named(strings.ToLower(name))) > 0
 }
 
+// fileCovers says whether a certificate in a file is for the name.
+func (s *Store) fileCovers(name string) bool {
+	return slices.ContainsFunc(s.current.Load().named(name), func(c *Certificate) bool { return c.Source == FromFile })
+}
+
 // Empty says whether there is no Certificate at all.
 func (s *Store) Empty() bool {
 	x := s.current.Load()
