@@ -74,6 +74,7 @@ type managed struct {
 	err   error
 	cert  *tls.Certificate // the best there is, expired or not; nil: none
 	next  time.Time        // when to attend to it
+	seen  bool             // the Cache was asked for it
 	busy  bool             // somebody does
 	again bool             // news came while somebody did
 }
@@ -158,7 +159,7 @@ func (a *ACME) Load(ctx context.Context) {
 	a.mu.Lock()
 	var names []*managed
 	for _, n := range a.names {
-		if n.cert == nil && unfit(n.name) == "" {
+		if !n.seen && unfit(n.name) == "" {
 			names = append(names, n)
 		}
 	}
@@ -169,23 +170,25 @@ func (a *ACME) Load(ctx context.Context) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			data, err := a.config.Cache.Get(ctx, n.name)
-			if err != nil {
-				return // Run says so
-			}
-			cert, err := decodeCertificate(data, n.name)
-			if err != nil {
-				return
-			}
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			if n.cert == nil {
-				n.cert, a.dirty = cert, true
-			}
+			a.load(ctx, n)
 		})
 	}
 	wg.Wait()
 	a.publish()
+}
+
+// load looks for a certificate of a name in the Cache. Run says what is wrong.
+func (a *ACME) load(ctx context.Context, n *managed) {
+	var cert *tls.Certificate
+	data, err := a.config.Cache.Get(ctx, n.name)
+	if err == nil {
+		cert, err = decodeCertificate(data, n.name)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n.seen = true; err == nil && n.cert == nil {
+		n.cert, a.dirty = cert, true
+	}
 }
 
 // due is a name that is to be attended to now, marked busy; or how long until then.
@@ -225,12 +228,12 @@ func (a *ACME) wake() {
 	}
 }
 
-// heard is called with each note of the Cache that changed.
+// heard is called with each note and lock of the Cache that changed.
 func (a *ACME) heard(key string) {
-	name, isNote := noteOf(key)
+	name, isNews := newsOf(key)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n := a.names[name]; isNote && n != nil {
+	if n := a.names[name]; isNews && n != nil {
 		n.next, n.again = a.config.now(), true
 		a.wake()
 	}
@@ -248,7 +251,7 @@ func (a *ACME) attendTo(ctx context.Context, n *managed) {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n.busy, n.state, n.err = false, p.state, p.err
+	n.busy, n.seen, n.state, n.err = false, true, p.state, p.err
 	if n.next = p.next; n.again {
 		n.next = a.config.now()
 	}

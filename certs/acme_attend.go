@@ -46,7 +46,13 @@ type note struct {
 
 func noteKey(name string) string { return name + noteSuffix }
 
-func noteOf(key string) (name string, ok bool) { return strings.CutSuffix(key, noteSuffix) }
+// newsOf is the name that a key tells something of.
+func newsOf(key string) (name string, ok bool) {
+	if name, ok = strings.CutSuffix(key, noteSuffix); ok {
+		return name, true
+	}
+	return strings.CutSuffix(key, lockSuffix)
+}
 
 // attend finds out how it is with a name, and orders if it is time. have is what
 // is being served, nil if nothing is.

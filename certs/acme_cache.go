@@ -26,8 +26,8 @@ type Cache interface {
 	// Lock lets one program alone do what is to be done about key. held ends with
 	// ctx and when the lock is lost. The error is ErrLocked if another has it.
 	Lock(ctx context.Context, key string) (held context.Context, unlock func(), err error)
-	// Follow calls changed with the keys of notes, until ctx ends: after each
-	// change, and when it is unclear whether there was one.
+	// Follow calls changed with the keys of notes and locks, until ctx ends: after
+	// each change, and when it is unclear whether there was one.
 	Follow(ctx context.Context, changed func(key string))
 }
 
@@ -65,7 +65,7 @@ func (f *Folder) Lag() time.Duration { return 0 }
 // Lock locks a file, which the system unlocks should the program die. Files stay,
 // for one that is removed could be locked by two.
 func (f *Folder) Lock(ctx context.Context, key string) (context.Context, func(), error) {
-	file, err := os.OpenFile(filepath.Join(string(f.DirCache), filepath.Clean("/"+key+"+lock")), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	file, err := os.OpenFile(filepath.Join(string(f.DirCache), filepath.Clean("/"+key+lockSuffix)), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock: %w", err)
 	}

@@ -25,12 +25,13 @@ const challengePath = "/.well-known/acme-challenge/"
 // challengeTimeout is how long one who asks for a token waits for a Cache.
 const challengeTimeout = 4 * time.Second
 
-// Keys of a Cache are those of autocert, and one more for notes. What ends like
+// Keys of a Cache are those of autocert, and two more. What ends like
 // this is small, changes often, and is of interest to all who share the Cache.
 const (
 	tokenSuffix = "+http-01" // after a token: its answer
 	certSuffix  = "+token"   // after a name: the certificate that answers tls-alpn-01
 	noteSuffix  = "+note"    // after a name
+	lockSuffix  = "+lock"    // after what is locked
 )
 
 // openChallenges are those of this program's own orders.

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// consulTTL is how long a lock outlives a program that died; Consul doubles it
-	// at worst.
-	consulTTL = 15 * time.Second
+	// consulTTL is how long a lock outlives a program that died; Consul takes no less
+	// and doubles it at worst.
+	consulTTL = 10 * time.Second
 	// consulLag is ample for what one lb puts to reach the others, which wait for it
 	// in a blocking query: a matter of milliseconds.
 	consulLag = 2 * time.Second
@@ -31,9 +31,8 @@ const (
 
 // Folders below the prefix: what all lb are told of, and what is only looked up.
 const (
-	consulLive  = "live/"
-	consulKept  = "kept/"
-	consulLocks = "locks/"
+	consulLive = "live/"
+	consulKept = "kept/"
 )
 
 // Consul is a Cache in Consul's KV store, shared by all that have the same prefix.
@@ -42,14 +41,13 @@ type Consul struct {
 	client *api.Client
 	prefix string
 	token  func() (string, error)
-	ttl    time.Duration
 	live   atomic.Pointer[map[string][]byte] // by key, as of the last answer
 }
 
 // NewConsul makes a Cache below a prefix, such as "lb/acme". token, if not nil, is
 // asked before each request; else the client has it.
 func NewConsul(client *api.Client, prefix string, token func() (string, error)) *Consul {
-	c := &Consul{client: client, prefix: strings.TrimSuffix(prefix, "/") + "/", token: token, ttl: consulTTL}
+	c := &Consul{client: client, prefix: strings.TrimSuffix(prefix, "/") + "/", token: token}
 	c.live.Store(&map[string][]byte{})
 	return c
 }
@@ -63,7 +61,7 @@ func (c *Consul) path(key string) string {
 }
 
 func isLive(key string) bool {
-	return strings.HasSuffix(key, noteSuffix) || strings.HasSuffix(key, tokenSuffix) || strings.HasSuffix(key, certSuffix)
+	return slices.ContainsFunc([]string{noteSuffix, lockSuffix, tokenSuffix, certSuffix}, func(end string) bool { return strings.HasSuffix(key, end) })
 }
 
 func (c *Consul) secret() (string, error) {
@@ -148,15 +146,19 @@ func (c *Consul) Lag() time.Duration { return consulLag }
 // Lock makes a session of its own for the lock, which ends with it: Consul frees
 // the lock some time after a program has died or cannot reach it any more.
 func (c *Consul) Lock(ctx context.Context, key string) (context.Context, func(), error) {
+	if _, taken := c.Peek(key + lockSuffix); taken {
+		return nil, nil, ErrLocked // as far as we know, and to ask costs Consul three writes
+	}
 	w, err := c.write(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	path := c.prefix + consulLocks + key
+	path := c.path(key + lockSuffix)
 	short, cancel := context.WithTimeout(ctx, consulTimeout)
 	defer cancel()
 	id, _, err := c.client.Session().CreateNoChecks(&api.SessionEntry{
-		Name: "lb " + path, TTL: c.ttl.String(), Behavior: api.SessionBehaviorDelete, LockDelay: time.Second,
+		Name: "lb " + path, TTL: consulTTL.String(), Behavior: api.SessionBehaviorDelete,
+		LockDelay: time.Millisecond, // we stop before the TTL ends; 0 would be 15 s
 	}, w.WithContext(short))
 	if err != nil {
 		return nil, nil, fmt.Errorf("consul: session: %w", err)
@@ -190,7 +192,7 @@ func (c *Consul) Lock(ctx context.Context, key string) (context.Context, func(),
 // keep renews a session until ctx ends or it is lost: Consul says so, or cannot be
 // reached for so long that it may.
 func (c *Consul) keep(ctx context.Context, id string) error {
-	tick := time.NewTicker(c.ttl / 3)
+	tick := time.NewTicker(consulTTL / 3)
 	defer tick.Stop()
 	renewed := time.Now()
 	for {
@@ -199,7 +201,7 @@ func (c *Consul) keep(ctx context.Context, id string) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		short, cancel := context.WithTimeout(ctx, c.ttl/3)
+		short, cancel := context.WithTimeout(ctx, consulTTL/3)
 		w, err := c.write(short)
 		var session *api.SessionEntry
 		if err == nil {
@@ -211,7 +213,7 @@ func (c *Consul) keep(ctx context.Context, id string) error {
 			return api.ErrSessionExpired
 		case err == nil:
 			renewed = time.Now()
-		case time.Since(renewed) > c.ttl*2/3:
+		case time.Since(renewed) > consulTTL*2/3:
 			return err
 		}
 	}

@@ -72,8 +72,11 @@ func (a *ACME) Describe(ch chan<- *prometheus.Desc) {
 	ch <- namesNow
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. Of a nil ACME there is nothing to say.
 func (a *ACME) Collect(ch chan<- prometheus.Metric) {
+	if a == nil {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, result := range results {
