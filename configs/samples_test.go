@@ -48,6 +48,20 @@ func TestLoad_Simple(t *testing.T) {
 	require.Equal(t, "127.0.0.1:8081", c.Admin.Address)
 }
 
+func TestLoad_ACMESample(t *testing.T) {
+	c := sample(t, "tls/acme.yml")
+	require.Equal(t, "/var/lib/lb/acme", c.ACME.Cache)
+	require.Equal(t, "me@arzur.net", c.ACME.Email)
+	var hosts []string
+	table, _ := rules.Compile(rules.Input{Rules: c.Rules, Services: c.Services}, rules.NoBackends{})
+	for _, e := range table.Entries() {
+		if e.Listen.Protocol == rules.HTTPS {
+			hosts = append(hosts, e.Hosts()...)
+		}
+	}
+	require.ElementsMatch(t, []string{"arzur.net", "shop.arzur.net"}, hosts)
+}
+
 // rules.yml and tls.yml claim to show every key; this holds them to that.
 func TestLoad_RulesSampleShowsEveryKey(t *testing.T) {
 	c := sample(t, "rules.yml")

@@ -30,6 +30,7 @@ func (s *server) startAdmin(inherited int) error {
 		Registry: s.registry,
 		Sources:  s.outages.list,
 		Certs:    &s.certs.store,
+		ACME:     s.certs.acme,
 		Problems: s.notInForce,
 		Ready: func() (bool, string) {
 			if s.draining.Load() {

@@ -101,8 +101,14 @@ func (s *server) apply(v view) error {
 	}
 	options := engineOptions(config, s.loops)
 	options.TLS = s.certs.served
+	if s.certs.acme != nil {
+		options.Challenge = s.certs.acme.Challenge
+	}
 	whole := v
 	table, rejected := s.compile(&v, config)
+	if s.config == nil {
+		s.certs.want(table, config) // before the first client is there
+	}
 	var closed []rules.Problem // of listeners that cannot be opened
 	for {
 		err := s.proxy.Apply(table, options)
@@ -116,6 +122,7 @@ func (s *server) apply(v view) error {
 		closed = append(closed, out...)
 		table, rejected = s.compile(&v, config)
 	}
+	s.certs.want(table, config)
 	s.view, s.partial = whole, len(closed) > 0
 	s.useAccessLog(access)
 	s.config = config
@@ -126,7 +133,7 @@ func (s *server) apply(v view) error {
 	}
 	s.rules = s.rules.logChanges(table, s.log)
 	problems := slices.Concat(v.problems, closed, rejected)
-	s.known = logProblems(slices.Concat(problems, uncovered(table, &s.certs.store)), s.known, s.log)
+	s.known = logProblems(slices.Concat(problems, uncovered(table, &s.certs.store, config.ACME)), s.known, s.log)
 	s.problems.Store(&problems)
 	return nil
 }
@@ -146,7 +153,7 @@ func (s *server) undo(access *proxy.AccessLog, err error) error {
 
 // notInForce is all that is wrong now. Any goroutine may call it.
 func (s *server) notInForce() []rules.Problem {
-	return slices.Concat(*s.problems.Load(), s.certs.problems(), uncovered(s.proxy.Table(), &s.certs.store))
+	return slices.Concat(*s.problems.Load(), s.certs.problems(), uncovered(s.proxy.Table(), &s.certs.store, s.latest.Load().ACME))
 }
 
 // checks are the Backends of t that are to be checked.
@@ -174,5 +181,8 @@ func (s *server) logFixed(before *configs.Config) {
 	warn("defaults.dns_interval", a.Defaults.DNSInterval, b.Defaults.DNSInterval)
 	if !reflect.DeepEqual(a.Sources, b.Sources) { // the values may be secrets
 		s.log.Warn("setting changes at the next start", zap.String("key", "sources"))
+	}
+	if acmeFixed(a.ACME, b.ACME) {
+		s.log.Warn("setting changes at the next start", zap.String("key", "acme"))
 	}
 }

@@ -20,6 +20,7 @@ type certificates struct {
 	store   certs.Store
 	watcher *certs.Watcher
 	server  *certs.Server
+	acme    *certs.ACME // nil: none
 
 	config *configs.Config        // in use
 	served map[string]*tls.Config // of it, by protocol
@@ -38,6 +39,9 @@ func (c *certificates) run(ctx context.Context, background *sync.WaitGroup, log 
 	background.Go(func() { c.watcher.Run(ctx) })
 	background.Go(func() { stapler.Run(ctx) })
 	background.Go(func() { c.store.WarnOfEndings(ctx, log) })
+	if c.acme != nil {
+		background.Go(func() { c.acme.Run(ctx) })
+	}
 }
 
 // use loads the certificates of a configuration, unless it is in use already. It
@@ -76,12 +80,17 @@ func (c *certificates) problems() []rules.Problem {
 
 // uncovered finds the rules whose clients are refused, or shown a certificate
 // that is not for them.
-func uncovered(t *rules.Table, store *certs.Store) (found []rules.Problem) {
+func uncovered(t *rules.Table, store *certs.Store, acme *configs.ACME) (found []rules.Problem) {
 	for _, e := range t.Entries() {
-		if p := e.Listen.Protocol; p != rules.HTTPS && p != rules.TLS || e.Rule.ACME {
+		if !needsCertificate(e.Listen.Protocol) {
 			continue
 		}
-		hosts := e.Hosts()
+		if text := unordered(e, acme); text != "" {
+			found = append(found, uncoveredProblem(e, text))
+			continue
+		}
+		automatic := acmeHostsOf(e, acme) // these may take a while, and /api/certificates tells of them
+		hosts := slices.DeleteFunc(e.Hosts(), func(h string) bool { return slices.Contains(automatic, h) })
 		if strings.HasPrefix(e.Rule.Hostname, "*.") {
 			hosts = append(hosts, e.Rule.Hostname)
 		}
@@ -89,7 +98,7 @@ func uncovered(t *rules.Table, store *certs.Store) (found []rules.Problem) {
 		switch {
 		case len(hosts) > 0:
 			found = append(found, uncoveredProblem(e, fmt.Sprintf("no certificate for %s; add one to certs, or get one with tls: acme", strings.Join(hosts, ", "))))
-		case store.Empty():
+		case store.Empty() && len(automatic) == 0:
 			found = append(found, uncoveredProblem(e, "there is no certificate, so that every client is refused; add one to certs"))
 		}
 	}
@@ -104,5 +113,5 @@ func uncoveredProblem(e *rules.Entry, reason string) rules.Problem {
 func checkCertificates(l *loaded) []rules.Problem {
 	c := newCertificates(zap.NewNop())
 	c.watcher.Set(l.Certs, l.DefaultCert)
-	return slices.Concat(c.problems(), uncovered(l.table, &c.store))
+	return slices.Concat(c.problems(), uncovered(l.table, &c.store, l.ACME))
 }

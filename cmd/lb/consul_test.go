@@ -18,15 +18,17 @@ import (
 )
 
 // consulPath is where scripts/deps puts Consul.
-var consulPath = sync.OnceValues(func() (string, error) {
-	version, err := exec.Command("go", "list", "-C", filepath.Join("..", "..", "tools", "consul"),
-		"-m", "-f", "{{.Version}}", "github.com/hashicorp/consul").Output()
+var consulPath = sync.OnceValues(func() (string, error) { return toolPath("consul", "github.com/hashicorp/consul") })
+
+// toolPath is where scripts/deps puts a program of tools/NAME.
+func toolPath(name, module string) (string, error) {
+	version, err := exec.Command("go", "list", "-C", filepath.Join("..", "..", "tools", name), "-m", "-f", "{{.Version}}", module).Output()
 	if err != nil {
 		return "", err
 	}
 	cache, err := os.UserCacheDir()
-	return filepath.Join(cache, "lb-test", "consul-"+strings.TrimSpace(string(version)), "consul"), err
-})
+	return filepath.Join(cache, "lb-test", name+"-"+strings.TrimSpace(string(version)), name), err
+}
 
 // agent is a running Consul.
 type agent struct {

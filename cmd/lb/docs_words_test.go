@@ -209,6 +209,7 @@ func matches(t *testing.T, glob, pattern string) words {
 func TestDocs_NameEveryMetric(t *testing.T) {
 	metrics := matches(t, "proxy/metrics.go", `"(lb_[a-z_]+)"`)
 	maps.Copy(metrics, matches(t, "admin/*.go", `"(lb_[a-z_]+)"`))
+	maps.Copy(metrics, matches(t, "certs/*.go", `"(lb_[a-z_]+)"`))
 	require.Greater(t, len(metrics), 20)
 	require.Equal(t, metrics.sorted(), explained(t, "docs/metrics.md", "name").sorted())
 	for path, text := range documents(t) {
