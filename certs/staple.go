@@ -124,7 +124,8 @@ func (s *Stapler) renew(ctx context.Context, c *Certificate) {
 	if r.until.IsZero() {
 		r.until = now.Add(stapleLife)
 	}
-	r.next = now.Add(max(r.until.Sub(now)/2, stapleRetry))
+	// At half of its life, and not after it, or clients would get an old one.
+	r.next = now.Add(min(max(r.until.Sub(now)/2, stapleRetry), r.until.Sub(now)))
 	if answer.Status != ocsp.Good {
 		der = nil
 		r.next = now.Add(stapleRetryMost)

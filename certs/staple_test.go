@@ -106,6 +106,11 @@ func TestStapler_StaplesWhatIsGood(t *testing.T) {
 		require.Equal(t, ocsp.Good, answer.Status)
 	}
 
+	s.reply.NextUpdate = time.Now().Add(30 * time.Second).Truncate(time.Second)
+	s.r.says(t, s.a, s.reply)
+	got = s.ask(t)
+	require.WithinDuration(t, got.until, got.next, time.Second, "none is shown that counts no more")
+
 	// The same leaf from other bytes takes the staple along.
 	again := s.x.loaded(t, "b.pem")
 	s.Store.SetFiles([]*Certificate{again}, nil)
