@@ -32,7 +32,7 @@ var mistakes = []struct{ name, text, want string }{
 	{"bad expression", "port_rules:\n- {source_port: %d, rule: 'Hosst(`a.net`)', service: blog}\n", `column 1: unknown matcher "Hosst"; did you mean "Host"?`},
 	{"bad request_line", "port_rules:\n- {source_port: %d, service: blog}\nservices:\n  blog: {servers: [127.0.0.1], health_check: {request_line: 'GET / HTTP/1.0 \"'}}\n", `services.blog.health_check.request_line`},
 	{"no rule", "services: {blog: {}}\n", `no rule to serve; want port_rules`},
-	{"not there yet", "port_rules:\n- {source_port: %d, protocol: tcp, service: blog}\n", `protocol "tcp" is not supported yet`},
+	{"a version that is not safe", "tls: {min_version: '1.1'}\nport_rules:\n- {source_port: %d, tls: true, service: blog}\n", `TLS version "1.1" is not safe`},
 	{"the admin port", "port_rules:\n- {source_port: %d, service: blog}\nadmin: {address: '127.0.0.1:%d'}\n", `is the admin listener's`},
 }
 
