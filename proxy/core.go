@@ -39,7 +39,7 @@ type core struct {
 	noSplice bool   // the system has none
 	queueRun func() // runQueues, bound once
 	draining bool
-	ending   int // acceptors that are about to close
+	ending   int // doors that are about to close
 
 	freeClients   []*client
 	freeUpstreams []*upstream

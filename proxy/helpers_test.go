@@ -60,6 +60,7 @@ var testOptions = Options{
 	KeepAliveTimeout:    75 * time.Second,
 	UpstreamKeepAlive:   50 * time.Second,
 	TunnelTimeout:       time.Hour,
+	UDPTimeout:          30 * time.Second,
 	QueueTimeout:        5 * time.Second,
 	DrainTimeout:        30 * time.Second,
 	MaxIdle:             256,

@@ -10,14 +10,14 @@ import (
 // answered once more.
 func (p *Proxy) end(l *listener, moment int64) {
 	l.closed.Store(true)
-	l.closing.Store(int32(len(l.acceptors)))
+	l.closing.Store(int32(len(l.doors)))
 	p.leaving = append(p.leaving, l)
-	for _, a := range l.acceptors {
-		a.core.loop.Post(func() { a.end(moment) })
+	for _, d := range l.doors {
+		d.home().loop.Post(func() { d.end(moment) })
 	}
 }
 
-// left counts an acceptor out that has closed its socket.
+// left counts a door out that has closed its socket.
 func (l *listener) left() {
 	if l.closing.Add(-1) == 0 {
 		close(l.gone)
@@ -49,7 +49,7 @@ func (p *Proxy) awaitLeaving(port uint16) {
 	})
 }
 
-// end stops accepting, but not before those are in that are connecting now.
+// end implements door. It stops accepting, but not before those are in that are connecting now.
 func (a *acceptor) end(moment int64) {
 	k := a.core
 	if !a.Attached() {

@@ -30,13 +30,13 @@ type portState struct {
 // SO_REUSEPORT the kernel spreads new connections without a lock between them.
 // It stays when its port is to speak another protocol.
 type listener struct {
-	socket    rules.Listen // see rules.Listen.Socket
-	fds       []int
-	state     atomic.Pointer[portState]
-	closed    atomic.Bool // removed or draining: answer once more, then close
-	acceptors []*acceptor
-	closing   atomic.Int32  // acceptors that have not closed their socket yet
-	gone      chan struct{} // closed when there is none left
+	socket  rules.Listen // see rules.Listen.Socket
+	fds     []int
+	state   atomic.Pointer[portState]
+	closed  atomic.Bool // removed or draining: answer once more, then close
+	doors   []door
+	closing atomic.Int32  // doors that have not closed their socket yet
+	gone    chan struct{} // closed when there is none left
 }
 
 func (l *listener) String() string {
@@ -52,7 +52,18 @@ func (l *listener) use(protocol string, t *rules.PortTable, o *Options) {
 	l.state.Store(&portState{protocol: protocol, tls: o.TLS[protocol], table: t, opts: o, port: port, portField: field})
 }
 
-// acceptor is a listener's socket in one Loop.
+// opener opens n sockets for one address and port.
+type opener func(addr netip.Addr, port uint16, n int) ([]int, error)
+
+// door is a listener's socket in one Loop.
+type door interface {
+	home() *core
+	open(fd int) error
+	// end stops letting clients in after a moment, in nanoseconds.
+	end(moment int64)
+}
+
+// acceptor is the door of connections.
 type acceptor struct {
 	loop.Conn
 	core *core
@@ -63,6 +74,11 @@ type acceptor struct {
 
 // acceptsPerEvent bounds how many connections are taken before others get a turn.
 const acceptsPerEvent = 64
+
+func (a *acceptor) home() *core { return a.core }
+
+// open implements door.
+func (a *acceptor) open(fd int) error { return a.core.loop.AttachListener(&a.Conn, fd, a) }
 
 // Ready implements loop.Handler.
 func (a *acceptor) Ready(loop.Ready) { a.accept(acceptsPerEvent) }
@@ -115,7 +131,7 @@ func (a *acceptor) Expired() {
 }
 
 // served are the protocols that the engine speaks.
-var served = []string{rules.HTTP, rules.HTTPS, rules.TLS, rules.SNI, rules.TCP}
+var served = []string{rules.HTTP, rules.HTTPS, rules.TLS, rules.SNI, rules.TCP, rules.UDP}
 
 func checkServed(ports []rules.Listen) error {
 	for _, at := range ports {
@@ -145,13 +161,20 @@ func (p *Proxy) open(at rules.Listen) (*listener, error) {
 	l := &listener{socket: at.Socket(), gone: make(chan struct{})}
 	l.fds = p.takeInherited(at)
 	if l.fds == nil {
-		fds, err := p.listen(at.Address, at.Port, len(p.cores))
+		fds, err := p.openerOf(at)(at.Address, at.Port, len(p.cores))
 		if err != nil {
 			return nil, &ListenError{at, err}
 		}
 		l.fds = fds
 	}
 	return l, nil
+}
+
+func (p *Proxy) openerOf(at rules.Listen) opener {
+	if at.Protocol == rules.UDP {
+		return p.bind
+	}
+	return p.listen
 }
 
 // Inherit gives the Proxy listening sockets that came with the process
@@ -167,7 +190,11 @@ func (p *Proxy) Inherit(fds []int) error {
 			return fmt.Errorf("inherited socket %d: %w", fd, err)
 		}
 		syscall.CloseOnExec(fd)
-		p.inherited[at] = append(p.inherited[at], fd)
+		key := rules.Listen{Address: at.Addr(), Port: at.Port(), Protocol: rules.TCP}
+		if loop.IsUDP(fd) {
+			key.Protocol = rules.UDP
+		}
+		p.inherited[key] = append(p.inherited[key], fd)
 	}
 	return nil
 }
@@ -180,7 +207,8 @@ func (p *Proxy) takeInherited(at rules.Listen) []int {
 		try = []netip.Addr{netip.IPv6Unspecified(), netip.IPv4Unspecified()}
 	}
 	for _, a := range try {
-		key := netip.AddrPortFrom(a, at.Port)
+		key := at.Socket()
+		key.Address = a
 		fds := p.inherited[key]
 		if fds == nil {
 			continue
@@ -215,10 +243,13 @@ func (p *Proxy) CloseUnused() {
 func (p *Proxy) begin(l *listener) {
 	for i, fd := range l.fds {
 		k := p.cores[i%len(p.cores)]
-		a := &acceptor{core: k, lst: l}
-		l.acceptors = append(l.acceptors, a)
+		d := door(&acceptor{core: k, lst: l})
+		if l.socket.Protocol == rules.UDP {
+			d = &udpPort{core: k, lst: l, sessions: map[udpKey]*session{}}
+		}
+		l.doors = append(l.doors, d)
 		k.loop.Post(func() {
-			if err := k.loop.AttachListener(&a.Conn, fd, a); err != nil {
+			if err := d.open(fd); err != nil {
 				p.log.Error("watch listener", zap.Stringer("listener", l), zap.Error(err))
 			}
 		})
@@ -238,7 +269,7 @@ func (p *Proxy) TryListen(t *rules.Table) error {
 			continue
 		}
 		p.awaitLeaving(at.Port)
-		fds, err := p.listen(at.Address, at.Port, 1)
+		fds, err := p.openerOf(at)(at.Address, at.Port, 1)
 		if err != nil {
 			return &ListenError{at, err}
 		}

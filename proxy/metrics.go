@@ -48,7 +48,9 @@ var (
 	attemptsTotal = counts("lb_attempts_total", "Attempts at a backend.")
 	retriesTotal  = counts("lb_retries_total", "Attempts that followed a failed one.")
 	queuedNow     = gauges("lb_queued_requests", "Requests that wait for a place on a backend, or for a backend.")
-	tunnelsOpen   = gauges("lb_tunnels", "Upgraded connections (websocket).")
+	tunnelsOpen   = gauges("lb_tunnels", "Connections that carry bytes as they come: tcp, tls, sni, and websockets.")
+	sessionsOpen  = gauges("lb_udp_sessions", "Clients of udp rules that have been heard of lately.")
+	datagramsLost = counts("lb_udp_dropped_datagrams_total", "Datagrams that were not passed on: no rule, server or room for them.")
 	panicsTotal   = counts("lb_panics_total", "Contained panics of the engine; each is a defect.")
 
 	connsOpen     = gauges("lb_client_connections", "Open client connections.")

@@ -26,15 +26,16 @@ import (
 // may be called from any goroutine.
 type Proxy struct {
 	log    *zap.Logger
-	listen func(addr netip.Addr, port uint16, n int) ([]int, error)
+	listen opener
+	bind   opener // for datagrams
 	work   func(func())
 	labor  *workers // behind work, nil if that is somebody else's
 	cores  []*core
 
 	mu        sync.Mutex // guards the five below
 	listeners map[rules.Listen]*listener
-	leaving   []*listener // whose sockets may still be open
-	inherited map[netip.AddrPort][]int
+	leaving   []*listener            // whose sockets may still be open
+	inherited map[rules.Listen][]int // by address, even if that is all
 	scarceAt  time.Time
 
 	table       atomic.Pointer[rules.Table]
@@ -48,6 +49,7 @@ type Proxy struct {
 	access      atomic.Pointer[AccessLog]
 	reloads     reloadStats
 	shared      atomic.Bool // see Shared
+	leavingAll  atomic.Bool // Drain has begun
 }
 
 // Config is what a Proxy is made with.
@@ -61,6 +63,8 @@ type Config struct {
 	// are the operating system's.
 	System func() (loop.System, error)
 	Listen func(addr netip.Addr, port uint16, n int) ([]int, error)
+	// ListenUDP is Listen for datagrams.
+	ListenUDP func(addr netip.Addr, port uint16, n int) ([]int, error)
 	// Work runs f soon, on a goroutine that is not locked to its thread: the
 	// steps of TLS handshakes. The default has a goroutine for each CPU.
 	Work func(f func())
@@ -77,11 +81,15 @@ func New(c Config) (*Proxy, error) {
 	if c.Listen == nil {
 		c.Listen = loop.Listen
 	}
+	if c.ListenUDP == nil {
+		c.ListenUDP = loop.ListenUDP
+	}
 	p := &Proxy{
 		log:       c.Log,
 		listen:    c.Listen,
+		bind:      c.ListenUDP,
 		listeners: map[rules.Listen]*listener{},
-		inherited: map[netip.AddrPort][]int{},
+		inherited: map[rules.Listen][]int{},
 		queueWake: make([]atomic.Bool, c.Loops),
 		empty:     make(chan struct{}, c.Loops),
 	}
@@ -243,6 +251,7 @@ func (p *Proxy) logScarce(l *listener, err error) {
 // answered once more, with Connection: close. It returns nil when all have
 // gone, or ctx's error after cutting the rest.
 func (p *Proxy) Drain(ctx context.Context) error {
+	p.leavingAll.Store(true)
 	p.mu.Lock()
 	for at, l := range p.listeners {
 		delete(p.listeners, at)

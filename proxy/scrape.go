@@ -64,6 +64,8 @@ func (c *counters) add(o *counters) {
 	c.attempts += o.attempts
 	c.queued += o.queued
 	c.tunnels += o.tunnels
+	c.sessions += o.sessions
+	c.datagramsLost += o.datagramsLost
 	c.bytesIn += o.bytesIn
 	c.bytesOut += o.bytesOut
 	c.shakes.add(&o.shakes)
@@ -105,6 +107,8 @@ func (e emitter) traffic(s *sums) {
 	e.put(retriesTotal, float64(s.retries))
 	e.put(queuedNow, float64(s.queued))
 	e.put(tunnelsOpen, float64(s.tunnels))
+	e.put(sessionsOpen, float64(s.sessions))
+	e.put(datagramsLost, float64(s.datagramsLost))
 }
 
 func (e emitter) histogram(v *volume) {

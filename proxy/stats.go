@@ -1,5 +1,7 @@
 package proxy
 
+import "cmp"
+
 // counter belongs to one Loop. It is a plain number: a scrape asks the Loop for
 // a copy (Collector), so that counting costs the hot path no atomic operation.
 type counter int64
@@ -11,7 +13,8 @@ func (c *counter) add(n int) { *c += counter(n) }
 type counters struct {
 	accepted, closed, overLimit, acceptErrors counter // client connections
 	connects, reused, retries, attempts       counter
-	queued, tunnels                           counter // under way now
+	queued, tunnels, sessions                 counter // under way now
+	datagramsLost                             counter
 	bytesIn, bytesOut                         counter // on client connections, heads and framing included
 	shakes                                    shakeCounts
 }
@@ -35,8 +38,11 @@ func (s *stats) init() { s.seriesSet.init() }
 func (k *core) observe(x *Exchange) {
 	now := k.loop.Now()
 	ended := now
-	if x.answered != 0 && (x.stream || x.status == 101) {
-		ended = x.answered // a tunnel's age says nothing about the Backend
+	switch { // a tunnel's age says nothing about the Backend
+	case x.stream:
+		ended = cmp.Or(x.answered, x.connected, now)
+	case x.status == 101:
+		ended = x.answered
 	}
 	s := k.stats.find(x, k.proxy, now)
 	s.count(x.status)

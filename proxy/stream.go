@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net/netip"
+
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/hello"
 	"arzur.net/lb/rules"
@@ -49,21 +51,21 @@ var anyPath = []byte("/")
 
 // routeStream finds the Entry.
 func (x *Exchange) routeStream(name []byte) *failure {
-	k := x.core
-	m := &k.match
-	m.Method, m.Query, m.Path, m.Client = nil, nil, anyPath, x.client.peer.Addr()
-	m.Host = rules.NormalizeHost(k.host[:0], name)
-	if x.state.table != nil {
-		x.entry = x.state.table.Lookup(m)
-	}
-	if x.entry == nil {
+	if x.entry = x.core.lookupStream(x.state, name, x.client.peer.Addr()); x.entry == nil {
 		return &failures[noRule]
 	}
-	x.pool = x.entry.Pool
-	if x.pool == nil {
+	if x.pool = x.entry.Pool; x.pool == nil {
 		return &failures[refused]
 	}
 	return nil
+}
+
+// lookupStream finds the Entry for a client that asked for a server name, or for none.
+func (k *core) lookupStream(state *portState, name []byte, client netip.Addr) *rules.Entry {
+	m := &k.match
+	m.Method, m.Query, m.Path, m.Client = nil, nil, anyPath, client
+	m.Host = rules.NormalizeHost(k.host[:0], name)
+	return state.table.Lookup(m)
 }
 
 // turnAway ends a stream that no server gets. alert is the TLS alert that says
