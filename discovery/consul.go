@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +19,8 @@ const ConsulPrefix = "consul:"
 // Consul is the Source of the services in a Consul catalog, and of the rules
 // that their tags and Consul's KV store hold. One blocking query watches the
 // catalog, one each service that matters: one with a routing tag, or one that a
-// rule names. While Consul does not answer, what it said last stays.
+// rule names. More than connections are scouted. While Consul does not answer,
+// what it said last stays.
 type Consul struct {
 	Config ConsulConfig
 	// ParseFragment reads the value of a KV key, which is a rules file. With a Fatal
@@ -78,6 +78,7 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 		slots:    make(chan struct{}, c.Config.connections()),
 		answers:  make(chan func()),
 		services: make(map[consulQuery]*consulService),
+		scout:    newScout(),
 		news:     true,
 	}
 	c.begin(c.Log)
@@ -112,9 +113,11 @@ type consulWatch struct {
 	running sync.WaitGroup
 	slots   chan struct{} // one for each connection that queries about services may hold
 	answers chan func()   // run by Watch, so that what follows needs no lock
+	scout   *consulScout
 
 	catalog   []string // services whose tags route, sorted
 	services  map[consulQuery]*consulService
+	scouting  bool // for good: services were more than connections
 	wishes    []consulWish
 	misnamed  []rules.Problem // wanted names that cannot be read
 	fragments consulFragments
@@ -200,6 +203,19 @@ func (w *consulWatch) watchServices() {
 	for _, wish := range w.wishes {
 		matter[wish.query] = true
 	}
+	home := 0 // services that scouts can see
+	for q := range matter {
+		if w.Config.isHome(q) {
+			home++
+		}
+	}
+	if !w.scouting && home > w.Config.connections() {
+		w.startScouting()
+	}
+	w.waiters.Store(int64(len(matter)))
+	if w.scouting {
+		w.waiters.Store(int64(len(matter) - home))
+	}
 	for q, s := range w.services {
 		if !matter[q] {
 			s.cancel()
@@ -209,14 +225,14 @@ func (w *consulWatch) watchServices() {
 		}
 	}
 	w.crowd.Store(int64(len(matter)))
-	for q := range maps.Keys(matter) {
+	for q := range matter {
 		if w.services[q] == nil {
-			ctx, cancel := context.WithCancel(w.ctx)
-			s := &consulService{cancel: cancel}
-			w.services[q] = s
-			w.running.Go(func() { w.followService(ctx, q, s) })
+			w.services[q] = newConsulService(q.name)
+			w.follow(q, w.services[q])
 		}
 	}
+	list := w.scouted()
+	w.scout.services.Store(&list)
 }
 
 // consulWait is how long Consul may hold an answer back, at most; each query

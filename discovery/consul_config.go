@@ -33,7 +33,7 @@ type ConsulConfig struct {
 	Require       string        // "passing": nothing else gets requests; "warning": that too. "": passing
 	TaggedAddress string        // lan, wan, ...: which of several addresses; "": the service's
 	KV            string        // prefix of the keys that hold rules; "": none
-	Connections   int           // for queries about services, over http; 0: DefaultConsulConnections
+	Connections   int           // that queries about services may hold; with more services they are scouted; 0: DefaultConsulConnections
 	Register      *ConsulMyself // how the program appears in Consul; nil: not at all
 
 	Labels labels.Options
@@ -64,9 +64,9 @@ type ConsulMyself struct {
 // DefaultConsul is what an empty configuration means.
 var DefaultConsul = ConsulConfig{TagPrefix: "lb", Stale: true, Require: api.HealthPassing}
 
-// DefaultConsulConnections leaves room below the 200 that an agent grants one
-// client address by default (limits.http_max_conns_per_client).
-const DefaultConsulConnections = 128
+// DefaultConsulConnections leaves room for a successor and for other programs below
+// the 200 that an agent grants one client address (limits.http_max_conns_per_client).
+const DefaultConsulConnections = 64
 
 // Validate finds what cannot work. It reads the files of TLS.
 func (c *ConsulConfig) Validate() error {
@@ -117,22 +117,13 @@ func (c *ConsulConfig) apiConfig() *api.Config {
 	t.CertFile, t.KeyFile = cmp.Or(c.TLS.Cert, t.CertFile), cmp.Or(c.TLS.Key, t.KeyFile)
 	t.Address = cmp.Or(c.TLS.ServerName, t.Address)
 	t.InsecureSkipVerify = c.TLS.SkipVerify || t.InsecureSkipVerify
-	// Else queries that take turns would each end in a new connection.
-	config.Transport.MaxIdleConns, config.Transport.MaxIdleConnsPerHost = 0, c.connections()
+	// Else many queries would each end in a new connection.
+	config.Transport.MaxIdleConns, config.Transport.MaxIdleConnsPerHost = 0, c.connections()+scouts
 	return config
 }
 
 // connections is how many queries about services may wait at the same time.
-func (c *ConsulConfig) connections() int {
-	if c.Connections > 0 {
-		return c.Connections
-	}
-	config := api.DefaultConfig()
-	if cmp.Or(c.Scheme, config.Scheme) == "https" || strings.HasPrefix(cmp.Or(c.Address, config.Address), "https://") {
-		return 1 << 16 // HTTP/2 takes them all over a few connections
-	}
-	return DefaultConsulConnections
-}
+func (c *ConsulConfig) connections() int { return cmp.Or(c.Connections, DefaultConsulConnections) }
 
 // tokenFile is the file that holds the token, "" if none does.
 func (c *ConsulConfig) tokenFile() string {

@@ -27,13 +27,47 @@ type fakeConsul struct {
 	agent    map[string]*api.AgentServiceRegistration
 	noLeader bool
 	filtered bool
+	versions map[string]fakeVersion // of services, as they were answered last
+}
+
+// fakeVersion is what a service was when it changed last, and the index since then.
+type fakeVersion struct {
+	text  string
+	index uint64
 }
 
 func newFakeConsul() *fakeConsul {
 	return &fakeConsul{
 		index: 1, changed: make(chan struct{}), services: map[string][]*api.ServiceEntry{}, kv: map[string]string{},
-		agent: map[string]*api.AgentServiceRegistration{},
+		agent: map[string]*api.AgentServiceRegistration{}, versions: map[string]fakeVersion{},
 	}
+}
+
+// indexOf is the index of a service, which other services do not change.
+func (f *fakeConsul) indexOf(name string) uint64 {
+	text, err := json.Marshal(f.services[name])
+	if err != nil {
+		panic(err)
+	}
+	if f.versions[name].text != string(text) {
+		f.versions[name] = fakeVersion{string(text), f.index}
+	}
+	return f.versions[name].index
+}
+
+// checks are those in one state.
+func (f *fakeConsul) checks(status string) api.HealthChecks {
+	list := api.HealthChecks{}
+	for name, entries := range f.services {
+		for _, e := range entries {
+			for _, c := range e.Checks {
+				if c.Status == status {
+					list = append(list, &api.HealthCheck{Node: e.Node.Node, CheckID: e.Service.ID + c.CheckID, ServiceName: name, Status: status})
+				}
+			}
+		}
+	}
+	return list
 }
 
 // change changes what there is and ends the queries that wait.
@@ -102,12 +136,17 @@ func (f *fakeConsul) answer(r *http.Request) *http.Response {
 		return f.reply(200, names)
 	case strings.HasPrefix(path, "/v1/health/service/"):
 		var list []*api.ServiceEntry
-		for _, e := range f.services[strings.TrimPrefix(path, "/v1/health/service/")] {
+		name := strings.TrimPrefix(path, "/v1/health/service/")
+		for _, e := range f.services[name] {
 			if tag := r.URL.Query().Get("tag"); tag == "" || slices.Contains(e.Service.Tags, tag) {
 				list = append(list, e)
 			}
 		}
-		return f.reply(200, list)
+		r := f.reply(200, list)
+		r.Header.Set("X-Consul-Index", strconv.FormatUint(f.indexOf(name), 10))
+		return r
+	case strings.HasPrefix(path, "/v1/health/state/"):
+		return f.reply(200, f.checks(strings.TrimPrefix(path, "/v1/health/state/")))
 	case strings.HasPrefix(path, "/v1/kv/"):
 		pairs := []*api.KVPair{}
 		for key, value := range f.kv {

@@ -12,7 +12,8 @@ import (
 
 // consulHealth is which questions go unanswered, and since when.
 type consulHealth struct {
-	crowd atomic.Int64 // services that are asked about
+	crowd   atomic.Int64 // services that are asked about
+	waiters atomic.Int64 // of these, those with a blocking query of their own
 
 	state   sync.Mutex
 	log     *zap.Logger

@@ -16,7 +16,10 @@ const (
 	consulRetryMost  = 10 * time.Second
 	// consulLag is how far behind its leader the server of a stale answer may be.
 	consulLag = 10 * time.Second
-	// consulTurn is how long a query waits when there are more than connections.
+	// consulAnswer is how long an answer may take that Consul does not hold back.
+	consulAnswer = 10 * time.Second
+	// consulTurn is how long a query waits when there are more than connections and
+	// no scout can tell which has something to wait for.
 	consulTurn = 2 * time.Second
 )
 
@@ -39,11 +42,18 @@ type question[T any] struct {
 	pace time.Duration
 	use  func(T)
 	fail func() // called when there is no answer
+	// anew, if set, is called before use when Consul may count anew: after a failure,
+	// and when the index went backwards.
+	anew func()
+	// rest, if set, returns when it is time to ask again, given the index of the
+	// answer: no query waits at Consul then.
+	rest func(index uint64)
 }
 
-// ask asks until ctx ends. An answer that says nothing new is handed over too.
+// ask asks until ctx ends. An answer may be handed over that says nothing new.
 func ask[T any](ctx context.Context, w *consulWatch, q question[T]) {
 	var index uint64
+	lost := false
 	retry := consulRetryFirst
 	for ctx.Err() == nil {
 		next := time.After(q.pace)
@@ -54,18 +64,28 @@ func ask[T any](ctx context.Context, w *consulWatch, q question[T]) {
 		case err != nil:
 			w.failed(q.what, err)
 			q.fail()
-			index = 0 // what there is now, not what comes after something forgotten
+			index, lost = 0, true // what there is now, not what comes after something forgotten
 			w.pauseOrRecover(ctx, retry/2+rand.N(retry))
 			retry = min(2*retry, consulRetryMost)
 			continue
 		}
 		w.recovered(q.what)
 		retry = consulRetryFirst
-		index = nextIndex(index, meta.LastIndex)
-		q.use(answer)
+		if (lost || meta.LastIndex < index) && q.anew != nil {
+			q.anew()
+		}
+		waited := index
+		index, lost = nextIndex(index, meta.LastIndex), false
+		if waited == 0 || meta.LastIndex != waited { // else it is what there was
+			q.use(answer)
+		}
 		select {
 		case <-next:
 		case <-ctx.Done():
+		}
+		if q.rest != nil {
+			q.rest(meta.LastIndex)
+			index = 0
 		}
 	}
 }
@@ -86,7 +106,7 @@ func nextIndex(last, got uint64) uint64 {
 // would remove everything.
 func (q *question[T]) patiently(ctx context.Context, w *consulWatch, index uint64) (T, *api.QueryMeta, error) {
 	answer, meta, err := q.once(ctx, w, index, w.Config.Stale)
-	if err == nil && w.Config.Stale && (meta.LastContact > consulLag || !meta.KnownLeader) {
+	if err == nil && w.Config.Stale && isStale(meta) {
 		answer, meta, err = q.once(ctx, w, 0, false)
 	}
 	if err != nil || !q.wipes(answer) {
@@ -108,6 +128,9 @@ func (q *question[T]) patiently(ctx context.Context, w *consulWatch, index uint6
 	return answer, meta, err
 }
 
+// isStale says whether a server lags too far behind for its answer to count.
+func isStale(m *api.QueryMeta) bool { return m.LastContact > consulLag || !m.KnownLeader }
+
 // once asks one time. With index 0 the answer comes at once.
 func (q *question[T]) once(ctx context.Context, w *consulWatch, index uint64, stale bool) (answer T, meta *api.QueryMeta, err error) {
 	if q.slots != nil {
@@ -123,7 +146,7 @@ func (q *question[T]) once(ctx context.Context, w *consulWatch, index uint64, st
 		return answer, nil, err
 	}
 	wait := consulWait - rand.N(consulWait/5)
-	if q.slots != nil && w.crowd.Load() > int64(cap(q.slots)) {
+	if q.slots != nil && w.waiters.Load() > int64(cap(q.slots)) {
 		wait = consulTurn
 	}
 	o.WaitIndex, o.AllowStale = index, stale
@@ -131,7 +154,7 @@ func (q *question[T]) once(ctx context.Context, w *consulWatch, index uint64, st
 		o.WaitTime = wait
 	}
 	// Consul adds up to a sixteenth of its own, and may be slow.
-	ctx, cancel := context.WithTimeout(ctx, wait+wait/8+10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, wait+wait/8+consulAnswer)
 	defer cancel()
 	return q.ask(o.WithContext(ctx))
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -23,10 +24,18 @@ const (
 
 // consulService is what is known of a service that matters. It is Watch's.
 type consulService struct {
+	name    string        // never changed
+	changed chan struct{} // holds one: it has been seen to change, by scouts alone
+	index   atomic.Uint64 // of the newest answer to a service that is scouted, else 0
+
 	cancel    context.CancelFunc
 	answered  bool
 	instances []consulInstance // by node and ID
 	variants  []consulVariant  // of one label set each, if the catalog lists it
+}
+
+func newConsulService(name string) *consulService {
+	return &consulService{name: name, changed: make(chan struct{}, 1)}
 }
 
 // followCatalog keeps an eye on which services there are.
@@ -41,7 +50,9 @@ func (w *consulWatch) followCatalog() {
 		},
 		pause: catalogPause,
 		pace:  catalogPace,
+		anew:  w.changedAll, // equal indexes need not be of equal answers
 		use: func(services map[string][]string) {
+			poke(w.scout.now) // there is no news but of some service
 			names := w.routed(services)
 			if slices.Equal(names, last) && !first {
 				return
@@ -71,23 +82,16 @@ func (w *consulWatch) routed(services map[string][]string) (names []string) {
 	return names
 }
 
-// followService keeps an eye on the instances of one service.
-func (w *consulWatch) followService(ctx context.Context, q consulQuery, s *consulService) {
-	had := false
-	health := w.client.Health()
-	ask(ctx, w, question[[]*api.ServiceEntry]{
+// follow begins to keep an eye on the instances of one service.
+func (w *consulWatch) follow(q consulQuery, s *consulService) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	s.cancel = cancel
+	had := len(s.instances) > 0
+	question := question[[]*api.ServiceEntry]{
 		what:  q.String(),
 		slots: w.slots,
 		ask: func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
-			o.Datacenter = cmp.Or(q.dc, o.Datacenter)
-			o.Namespace = cmp.Or(q.namespace, o.Namespace)
-			o.Partition = cmp.Or(q.partition, o.Partition)
-			o.Filter = w.Config.Filter
-			var tags []string
-			if q.tags != "" {
-				tags = strings.Split(q.tags, tagSeparator)
-			}
-			return health.ServiceMultipleTags(url.PathEscape(q.name), tags, false, o)
+			return w.readService(q, o)
 		},
 		wipes: func(entries []*api.ServiceEntry) bool { return had && len(entries) == 0 },
 		pause: servicePause,
@@ -96,15 +100,45 @@ func (w *consulWatch) followService(ctx context.Context, q consulQuery, s *consu
 			had = len(entries) > 0
 			instances := w.Config.instances(entries)
 			w.tell(func() {
-				if s.answered && slices.EqualFunc(s.instances, instances, func(a, b consulInstance) bool { return a.same(&b) }) {
-					return
+				if ctx.Err() == nil { // else another one follows it by now
+					w.take(s, q.name, instances)
 				}
-				w.urgent = w.urgent || loses(s.instances, instances)
-				s.answered, s.instances = true, instances
-				s.group(q.name)
-				w.news = true
 			})
 		},
 		fail: func() { w.tell(func() { s.answered = true }) },
-	})
+	}
+	if w.scouting && w.Config.isHome(q) {
+		question.rest = func(index uint64) {
+			s.index.Store(index)
+			select {
+			case <-s.changed:
+			case <-ctx.Done():
+			}
+		}
+	}
+	w.running.Go(func() { ask(ctx, w, question) })
+}
+
+// readService asks for the instances of a service.
+func (w *consulWatch) readService(q consulQuery, o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+	o.Datacenter = cmp.Or(q.dc, o.Datacenter)
+	o.Namespace = cmp.Or(q.namespace, o.Namespace)
+	o.Partition = cmp.Or(q.partition, o.Partition)
+	o.Filter = w.Config.Filter
+	var tags []string
+	if q.tags != "" {
+		tags = strings.Split(q.tags, tagSeparator)
+	}
+	return w.client.Health().ServiceMultipleTags(url.PathEscape(q.name), tags, false, o)
+}
+
+// take takes over the instances of a service.
+func (w *consulWatch) take(s *consulService, name string, instances []consulInstance) {
+	if s.answered && slices.EqualFunc(s.instances, instances, func(a, b consulInstance) bool { return a.same(&b) }) {
+		return
+	}
+	w.urgent = w.urgent || loses(s.instances, instances)
+	s.answered, s.instances = true, instances
+	s.group(name)
+	w.news = true
 }

@@ -322,23 +322,6 @@ func TestConsul_RegistersItselfAndLeaves(t *testing.T) {
 	require.Len(t, f.agent, 1, "a successor's entry is not ours")
 }
 
-func TestConsul_MoreServicesThanConnectionsTakeTurns(t *testing.T) {
-	f := newFakeConsul()
-	for i := range 20 {
-		name := fmt.Sprint("s", i)
-		f.services[name] = []*api.ServiceEntry{consulEntry(name, 1, "lb.hostname="+name)}
-	}
-	c := &Consul{Config: DefaultConsul}
-	c.Config.Connections = 2
-	withConsul(t, c, f, func(t *testing.T, last func() string) {
-		require.Equal(t, 20, strings.Count(last(), "10.0.0.1"))
-		pass(time.Second)
-		f.change(func() { f.services["s7"][0].Service.Address = "10.0.0.7" })
-		pass(time.Minute)
-		require.Contains(t, last(), "s7: 10.0.0.7:8080")
-	})
-}
-
 func TestConsul_TagsOfFabio(t *testing.T) {
 	f := newFakeConsul()
 	f.services["blog"] = []*api.ServiceEntry{

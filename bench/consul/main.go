@@ -27,8 +27,9 @@ var (
 	lb          = flag.String("lb", "bin/lb", "the lb `binary`")
 	services    = flag.Int("services", 1000, "services")
 	instances   = flag.Int("instances", 10, "instances of each service")
-	connections = flag.Int("connections", 1200, "sources.consul.connections; Consul allows that many")
-	changes     = flag.Int("changes", 20, "changes to measure")
+	connections = flag.Int("connections", 0, "sources.consul.connections, which Consul then allows; 0: the defaults of both")
+	changes     = flag.Int("changes", 20, "changes of each kind to measure")
+	pause       = flag.Duration("pause", 3*time.Second, "between two changes")
 	idle        = flag.Duration("idle", 20*time.Second, "how long to watch the idle CPU")
 )
 
@@ -53,8 +54,13 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	server := exec.Command(*consul, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn", "-hcl",
-		fmt.Sprintf("disable_update_check = true limits { http_max_conns_per_client = %d } ports { http = 18500, server = 18501, serf_lan = 18502, serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 }", *connections+100))
+	hcl := "disable_update_check = true ports { http = 18500, server = 18501, serf_lan = 18502, serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 }"
+	more := ""
+	if *connections > 0 {
+		hcl += fmt.Sprintf(" limits { http_max_conns_per_client = %d }", *connections+100)
+		more = fmt.Sprintf(", connections: %d", *connections)
+	}
+	server := exec.Command(*consul, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn", "-hcl", hcl)
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start consul: %w", err)
 	}
@@ -63,8 +69,8 @@ func run() error {
 		return err
 	}
 	config := filepath.Join(dir, "lb.yml")
-	text := fmt.Sprintf("sources: {consul: {address: %q, connections: %d, entry_points: {web: %d}}}\nadmin: {address: %q}\n",
-		agent, *connections, front, admin)
+	text := fmt.Sprintf("sources: {consul: {address: %q, entry_points: {web: %d}%s}}\nadmin: {address: %q}\n",
+		agent, front, more, admin)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -115,27 +121,62 @@ func measure(config string) error {
 		return err
 	}
 	fmt.Printf("idle: %.2f %% of a CPU over %s\n", 100*(after-before).Seconds()/idle.Seconds(), *idle)
+	for _, kind := range kinds {
+		if err := change(cmd.Process.Pid, lines, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kind is a kind of change: what Consul is told about instance 0 of a service, and
+// what is then in the line about its rule, or no more.
+type kind struct {
+	name  string
+	told  func(service, address string) object
+	there bool
+}
+
+var kinds = []kind{
+	{"a new address", func(service, address string) object { return object{"Service": instance(service, 0, address)} }, true},
+	{"a check that fails", func(service, address string) object {
+		return object{"Check": object{"Node": "n0", "CheckID": "alive-" + service, "ServiceID": service + "-0", "Status": "critical"}}
+	}, false},
+	{"a check that passes", func(service, address string) object {
+		return object{"Check": object{"Node": "n0", "CheckID": "alive-" + service, "ServiceID": service + "-0", "Status": "passing"}}
+	}, true},
+}
+
+// change measures changes of one kind.
+func change(pid int, lines <-chan string, k kind) error {
+	before, err := cpu(pid)
+	if err != nil {
+		return err
+	}
 	var took []time.Duration
 	for n := range *changes {
-		name, address := fmt.Sprint("s", n**services / *changes), fmt.Sprint("10.9.9.", n+1)
+		name, address := fmt.Sprint("s", n**services / *changes), fmt.Sprintf("10.99.%d.1:80", n)
+		told := k.told(name, strings.TrimSuffix(address, ":80"))
+		told["Node"], told["SkipNodeUpdate"] = "n0", true
 		asked := time.Now()
-		if err := put("/v1/catalog/register", object{"Node": "n0", "Address": "10.0.0.1", "SkipNodeUpdate": true, "Service": instance(name, 0, address)}); err != nil {
+		if err := put("/v1/catalog/register", told); err != nil {
 			return err
 		}
 		if err := await(lines, func(line string) bool {
-			return strings.Contains(line, `"rule changed"`) && strings.Contains(line, address)
+			return strings.Contains(line, `"rule changed"`) && strings.Contains(line, name+".example") && strings.Contains(line, address) == k.there
 		}); err != nil {
 			return err
 		}
 		took = append(took, time.Since(asked))
+		time.Sleep(*pause) // what a change brings about later is not the next one's
 	}
-	busy, err := cpu(cmd.Process.Pid)
+	after, err := cpu(pid)
 	if err != nil {
 		return err
 	}
 	slices.Sort(took)
-	fmt.Printf("one change, from the request to Consul to the table in use: median %s, worst %s, %s of CPU each\n",
-		took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), (busy-after)/time.Duration(len(took)))
+	fmt.Printf("%s, from the request to Consul to the table in use: median %s, worst %s, %s of CPU each\n", k.name,
+		took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), (after-before)/time.Duration(len(took)))
 	return nil
 }
 
