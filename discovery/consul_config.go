@@ -143,7 +143,12 @@ func (c *ConsulConfig) token() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("token_file: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		// Without a token Consul would answer that there is nothing, and not that it hides it.
+		return "", fmt.Errorf("token_file: %s is empty", file)
+	}
+	return token, nil
 }
 
 // options are those of one query.

@@ -36,6 +36,7 @@ type agent struct {
 	address string // of its HTTP API
 	server  string // where servers talk with each other
 	lan     string // where others join
+	token   string // for put
 	args    []string
 }
 
@@ -51,9 +52,9 @@ func newAgent(t *testing.T, args ...string) *agent {
 }
 
 // startAgent runs a development agent, which keeps everything in memory.
-func startAgent(t *testing.T) *agent {
+func startAgent(t *testing.T, args ...string) *agent {
 	t.Helper()
-	a := newAgent(t, "-dev")
+	a := newAgent(t, append([]string{"-dev"}, args...)...)
 	a.launch(t)
 	a.await("Synced node info")
 	return a
@@ -80,6 +81,7 @@ func (a *agent) put(path string, v any) {
 	}
 	r, err := http.NewRequest(http.MethodPut, "http://"+a.address+path, &body)
 	require.NoError(a.t, err)
+	r.Header.Set("X-Consul-Token", a.token)
 	answer, err := http.DefaultClient.Do(r)
 	require.NoError(a.t, err)
 	defer answer.Body.Close()
