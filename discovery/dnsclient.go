@@ -122,22 +122,31 @@ func (c *dnsClient) askServer(ctx context.Context, server, name string, kind uin
 	return r, nil
 }
 
-// send asks by UDP, and by TCP when the response was cut short.
+// send asks by UDP, and by TCP when the response was cut short, or may have been:
+// Consul leaves out what does not fit without a word, unless told otherwise.
 func (c *dnsClient) send(ctx context.Context, server string, q *dns.Msg) (*dns.Msg, error) {
-	for _, network := range []string{"udp", "tcp"} {
-		r, err := c.sendBy(ctx, network, server, q)
-		if r != nil && r.Truncated && network == "udp" {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if r.Truncated {
-			return nil, errors.New("cut short even over TCP")
-		}
-		return r, nil
+	short, err := c.sendBy(ctx, "udp", server, q)
+	if short == nil || !short.Truncated && (err != nil || !isFull(short)) {
+		return short, err
 	}
-	panic("BUG: TCP is the last")
+	r, err := c.sendBy(ctx, "tcp", server, q)
+	switch {
+	case err != nil && !short.Truncated:
+		return short, nil // it says that it is all there is
+	case err != nil:
+		return nil, err
+	case r.Truncated:
+		return nil, errors.New("cut short even over TCP")
+	}
+	return r, nil
+}
+
+// isFull says whether a response takes up so much of a packet that one more record
+// may have had no room. Servers reckon without compression.
+func isFull(r *dns.Msg) bool {
+	plain := *r
+	plain.Compress = false
+	return plain.Len() > ednsSize/2
 }
 
 func (c *dnsClient) sendBy(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {

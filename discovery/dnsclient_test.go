@@ -129,6 +129,27 @@ func TestDNSClient_TruncatedAnswersComeByTCP(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestDNSClient_AnswersThatAreCutShortInSilenceComeByTCP(t *testing.T) {
+	var lines []string
+	for i := range 200 {
+		lines = append(lines, fmt.Sprintf("blog.test. 60 IN A 10.0.%d.1", i))
+	}
+	s := startNameServer(t, lines...)
+	s.set(func(s *nameServer) { s.quiet = true })
+	a, err := lookUp(t, "dns:blog.test", s.addr)
+	require.NoError(t, err)
+	require.Len(t, a.instances, 200)
+
+	s.set(func(s *nameServer) { s.records, s.noTCP = s.records[:25], true })
+	a, err = lookUp(t, "dns:blog.test", s.addr)
+	require.NoError(t, err)
+	require.Len(t, a.instances, 25, "without TCP it is what there is")
+	s.set(func(s *nameServer) { s.records = s.records[:5] })
+	_, err = lookUp(t, "dns:blog.test", s.addr)
+	require.NoError(t, err)
+	require.Equal(t, 2, s.count("tcp A blog.test."), "an answer with room left is all there is")
+}
+
 func TestDNSClient_SRV(t *testing.T) {
 	s := startNameServer(t,
 		"a.test. 40 IN A 10.0.0.1", "b.test. 50 IN A 10.0.0.2", "b.test. 50 IN A 10.0.0.3", "c.test. 60 IN AAAA fd00::1",

@@ -23,6 +23,8 @@ type nameServer struct {
 	noEDNS   bool           // is older than EDNS
 	noFollow bool           // leaves aliases to who asks
 	byTCP    bool           // truncates every answer over UDP
+	quiet    bool           // leaves out what does not fit without saying so, as Consul does
+	noTCP    bool           // answers nothing over TCP
 	noKind   uint16         // fails on questions of that kind
 	asked    map[string]int // by network and question, such as "udp A blog."
 }
@@ -67,7 +69,7 @@ func (s *nameServer) respond(network string, q *dns.Msg) *dns.Msg {
 	s.asked[network+" "+dns.TypeToString[question.Qtype]+" "+question.Name]++
 	r := new(dns.Msg).SetReply(q)
 	switch {
-	case s.silent:
+	case s.silent, s.noTCP && network == "tcp":
 		return nil
 	case s.rcode != 0:
 		return new(dns.Msg).SetRcode(q, s.rcode)
@@ -83,6 +85,9 @@ func (s *nameServer) respond(network string, q *dns.Msg) *dns.Msg {
 	}
 	if network == "udp" {
 		r.Truncate(size)
+		if s.quiet {
+			r.Truncated = false
+		}
 		if s.byTCP {
 			r.Answer, r.Truncated = nil, true
 		}

@@ -11,7 +11,7 @@ import (
 // DNSConfig says how DNS is asked for services.
 type DNSConfig struct {
 	Servers []string      // host:port of name servers, in order; empty: those of /etc/resolv.conf, with its search list
-	Keep    time.Duration // how long the last answer stays in use once lookups fail; 0: not at all
+	Keep    time.Duration // how long the last answer stays in use once DNS says that there is nothing; 0: not at all
 	MinTTL  time.Duration // shorter TTLs count as this; above 0
 	MaxTTL  time.Duration // longer TTLs count as this; at least MinTTL
 }
@@ -138,7 +138,7 @@ func (d *DNS) due(now time.Time) (due []*wantedName, pause time.Duration) {
 	pause = time.Hour
 	for _, n := range d.inUse() {
 		if n.expires() {
-			end := n.failing.Add(d.config.Keep)
+			end := n.gone.Add(d.config.Keep)
 			if end.After(now) {
 				pause = min(pause, end.Sub(now))
 			} else {

@@ -101,25 +101,35 @@ func TestDNS_TTLHasFloorAndCeiling(t *testing.T) {
 	f("4294967295", 50, 51) // RFC 2181 section 8: as 0
 }
 
-func TestDNS_KeepsTheLastAnswerAndSaysSo(t *testing.T) {
-	failures := map[string]func(s *nameServer){
-		"a.test does not exist (NXDOMAIN)":                   func(s *nameServer) { s.records = nil },
-		"ask ns:53 for a.test A: SERVFAIL":                   func(s *nameServer) { s.rcode = dns.RcodeServerFailure },
-		"ask ns:53 for a.test A: no answer by udp within 2s": func(s *nameServer) { s.silent = true },
-	}
-	for failure, fail := range failures {
-		s := &nameServer{}
-		s.zone(t, "a.test. 60 IN A 10.0.0.1")
-		c := DefaultDNS
-		c.Servers = []string{"ns:53"}
-		watching(t, c, s, func(t *testing.T, d *DNS, take func() []Snapshot) {
-			d.Want([]string{"dns:a.test"})
-			pass(time.Second)
-			take()
-			require.Equal(t, Report{Well: true, Text: "1 services"}, d.Report())
+// failing runs body beside a Source that has found a.test at 10.0.0.1 and then fails.
+func failing(t *testing.T, fail func(s *nameServer), body func(s *nameServer, d *DNS, take func() []Snapshot)) {
+	t.Helper()
+	s := &nameServer{}
+	s.zone(t, "a.test. 60 IN A 10.0.0.1")
+	c := DefaultDNS
+	c.Servers = []string{"ns:53"}
+	watching(t, c, s, func(t *testing.T, d *DNS, take func() []Snapshot) {
+		d.Want([]string{"dns:a.test"})
+		pass(time.Second)
+		take()
+		require.Equal(t, Report{Well: true, Text: "1 services"}, d.Report())
+		s.set(fail)
+		pass(time.Minute)
+		body(s, d, take)
+		take()
+		s.zone(t, "a.test. 60 IN A 10.0.0.2")
+		pass(time.Minute)
+		require.Equal(t, []string{"dns:a.test: a.test=10.0.0.2\n"}, showSnapshots(take()))
+		require.True(t, d.Report().Well)
+	})
+}
 
-			s.set(fail)
-			pass(time.Minute)
+func TestDNS_KeepsTheLastAnswerForAWhileWhenTheNameIsGone(t *testing.T) {
+	for failure, fail := range map[string]func(s *nameServer){
+		"a.test does not exist (NXDOMAIN)": func(s *nameServer) { s.records = nil },
+		"a.test has no A record":           func(s *nameServer) { s.records = parseRecords(t, []string{"a.test. 60 IN TXT x"}) },
+	} {
+		failing(t, fail, func(s *nameServer, d *DNS, take func() []Snapshot) {
 			all := take()
 			require.Len(t, all, 1, "said once")
 			require.Equal(t, "dns:a.test: a.test=10.0.0.1\n", show(all[0].Services))
@@ -129,18 +139,34 @@ func TestDNS_KeepsTheLastAnswerAndSaysSo(t *testing.T) {
 			require.Contains(t, r.Text, "1 of 1 services: "+failure)
 			require.Equal(t, 61*time.Second, r.Age)
 
-			pass(5 * time.Minute)
+			s.set(func(s *nameServer) { s.silent = true })
+			pass(time.Minute)
+			s.set(func(s *nameServer) { s.silent = false })
+			pass(4 * time.Minute)
 			all = take()
-			require.Len(t, all, 1)
-			require.Equal(t, "dns:a.test:\n", show(all[0].Services))
-			require.Contains(t, all[0].Warnings[0].Reason, failure+"; what was found at 2000-01-01 00:00:00 was kept for 5m0s, now its rules answer 503")
+			require.Equal(t, "dns:a.test:\n", show(all[len(all)-1].Services), "silence does not put it off")
+			require.Contains(t, all[len(all)-1].Warnings[0].Reason, failure+"; what was found at 2000-01-01 00:00:00 was kept for 5m0s, now its rules answer 503")
 			pass(time.Hour)
 			require.Empty(t, take())
+		})
+	}
+}
 
-			s.zone(t, "a.test. 60 IN A 10.0.0.2")
-			pass(time.Minute)
-			require.Equal(t, []string{"dns:a.test: a.test=10.0.0.2\n"}, showSnapshots(take()))
-			require.True(t, d.Report().Well)
+func TestDNS_KeepsTheLastAnswerForAsLongAsNobodyAnswers(t *testing.T) {
+	for failure, fail := range map[string]func(s *nameServer){
+		"ask ns:53 for a.test A: SERVFAIL":                   func(s *nameServer) { s.rcode = dns.RcodeServerFailure },
+		"ask ns:53 for a.test A: no answer by udp within 2s": func(s *nameServer) { s.silent = true },
+	} {
+		failing(t, fail, func(s *nameServer, d *DNS, take func() []Snapshot) {
+			all := take()
+			require.Len(t, all, 1, "said once")
+			require.Equal(t, "dns:a.test: a.test=10.0.0.1\n", show(all[0].Services))
+			require.Equal(t, failure+"; what was found at 2000-01-01 00:00:00 stays in use", all[0].Warnings[0].Reason)
+			pass(24 * time.Hour)
+			require.Empty(t, take())
+			r := d.Report()
+			require.False(t, r.Well)
+			require.Equal(t, 24*time.Hour+61*time.Second, r.Age)
 		})
 	}
 }

@@ -19,7 +19,7 @@ type wantedName struct {
 	busy      bool             // a lookup is under way
 	due       time.Time        // of the next lookup
 	good      time.Time        // when instances were answered last
-	failing   time.Time        // since when lookups fail; zero if the newest went well
+	gone      time.Time        // when DNS first said that there is nothing; zero if it found something since
 	failures  int              // in a row
 	failure   string           // why the newest lookup failed, "" if it went well
 	none      bool             // the failure is that DNS knows of nothing
@@ -39,7 +39,7 @@ func (n *wantedName) answer(a dnsAnswer, now time.Time, c *DNSConfig) (changed b
 	changed = !n.answered || n.failure != "" || !reflect.DeepEqual(n.instances, a.instances)
 	n.instances, n.good = a.instances, now
 	n.answered, n.busy = true, false
-	n.failing, n.failures, n.failure, n.none = time.Time{}, 0, "", false
+	n.gone, n.failures, n.failure, n.none = time.Time{}, 0, "", false
 	ttl := min(max(a.ttl, c.MinTTL), c.MaxTTL)
 	// A little earlier, so that names that were met together are not asked for together for ever.
 	n.due = now.Add(max(ttl-rand.N(ttl/10+1), c.MinTTL))
@@ -50,11 +50,11 @@ func (n *wantedName) answer(a dnsAnswer, now time.Time, c *DNSConfig) (changed b
 // another server fails for another reason is none.
 func (n *wantedName) fail(err error, now time.Time, c *DNSConfig) (changed bool) {
 	n.answered, n.busy = true, false
-	if n.failures == 0 {
-		n.failing = now
-	}
 	if changed = n.failures == 0 || n.none != isNone(err); changed {
 		n.failure, n.none = err.Error(), isNone(err)
+	}
+	if n.none && n.gone.IsZero() {
+		n.gone = now
 	}
 	pause := min(max(c.MinTTL, restartFirst)<<min(n.failures, 10), c.MaxTTL)
 	n.failures++
@@ -62,8 +62,9 @@ func (n *wantedName) fail(err error, now time.Time, c *DNSConfig) (changed bool)
 	return changed
 }
 
-// expires says whether what is in use ends with keep.
-func (n *wantedName) expires() bool { return !n.failing.IsZero() && len(n.instances) > 0 }
+// expires says whether what is in use ends with keep: when DNS says that there is
+// nothing, not when it says nothing.
+func (n *wantedName) expires() bool { return !n.gone.IsZero() && len(n.instances) > 0 }
 
 // announce is the Service as it is now.
 func (n *wantedName) announce() rules.Service {
@@ -78,8 +79,10 @@ func (n *wantedName) problem(keep time.Duration) rules.Problem {
 	case n.invalid:
 	case n.good.IsZero():
 		reason += "; nothing was found yet, so its rules answer 503"
+	case n.expires():
+		reason += fmt.Sprintf("; what was found at %s stays in use until %s", n.good.Format(clock), n.gone.Add(keep).Format(clock))
 	case len(n.instances) > 0:
-		reason += fmt.Sprintf("; what was found at %s stays in use until %s", n.good.Format(clock), n.failing.Add(keep).Format(clock))
+		reason += fmt.Sprintf("; what was found at %s stays in use", n.good.Format(clock))
 	default:
 		reason += fmt.Sprintf("; what was found at %s was kept for %v, now its rules answer 503", n.good.Format(clock), keep)
 	}
