@@ -2,7 +2,9 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +24,27 @@ type consulHealth struct {
 }
 
 type consulFailure struct {
-	since time.Time
-	err   error
+	since  time.Time
+	reason string // at first
+	err    error  // of late
+}
+
+// reasonOf is an error without the question, so that many fail for one reason.
+func reasonOf(err error) string {
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		return request.Err.Error()
+	}
+	return err.Error()
+}
+
+// isKnown says whether a question fails for the reason. h.state is held.
+func (h *consulHealth) isKnown(reason string) bool {
+	for _, f := range h.failing {
+		if f.reason == reason {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *consulHealth) begin(log *zap.Logger) {
@@ -34,15 +55,15 @@ func (h *consulHealth) begin(log *zap.Logger) {
 	h.back = make(chan struct{})
 }
 
-// failed notes that a question has no answer. It logs when all was well before.
+// failed notes that a question has no answer. It logs the first one for a reason.
 func (h *consulHealth) failed(what string, err error) {
 	h.state.Lock()
 	defer h.state.Unlock()
 	f, again := h.failing[what]
 	if !again {
-		f.since = time.Now()
+		f.since, f.reason = time.Now(), reasonOf(err)
 	}
-	if len(h.failing) == 0 {
+	if !again && !h.isKnown(f.reason) {
 		h.log.Warn("consul does not answer; what it said last stays in use", zap.String("query", what), zap.Error(err))
 	}
 	f.err = err
@@ -60,8 +81,8 @@ func (h *consulHealth) recovered(what string) {
 	delete(h.failing, what)
 	close(h.back) // what waits for a retry need not wait any longer
 	h.back = make(chan struct{})
-	if len(h.failing) == 0 {
-		h.log.Info("consul answers again", zap.Duration("after", time.Since(f.since)))
+	if !h.isKnown(f.reason) {
+		h.log.Info("consul answers again", zap.String("query", what), zap.Duration("after", time.Since(f.since)))
 	}
 }
 

@@ -1,6 +1,8 @@
 package discovery
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func TestNextIndex(t *testing.T) {
@@ -89,4 +93,31 @@ func TestConsul_AsksTheLeaderWhenAServerLags(t *testing.T) {
 		require.Positive(t, stale.Load())
 		require.Equal(t, stale.Load(), fresh.Load(), "each answer was asked for again")
 	})
+}
+
+func TestConsul_OneFailingQueryDoesNotHideAnother(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	var h consulHealth
+	h.begin(zap.New(core))
+	f := func(want string, do func()) {
+		t.Helper()
+		do()
+		text := ""
+		for _, l := range logs.TakeAll() {
+			text += l.Message[:13] + " " + fmt.Sprint(l.ContextMap()["query"]) + "\n"
+		}
+		require.Equal(t, want, text)
+	}
+	refused := func(path string) error {
+		return &url.Error{Op: "Get", URL: path, Err: errors.New("connection refused")}
+	}
+	f("consul does n service blog@dc9\n", func() { h.failed("service blog@dc9", errors.New("no path to datacenter")) })
+	f("consul does n catalog\n", func() { h.failed("catalog", refused("/catalog")) })
+	f("", func() { h.failed("service shop", refused("/shop")) })
+	f("", func() { h.failed("catalog", errors.New("no leader")) })
+	f("", func() { h.recovered("service shop") })
+	f("consul answer catalog\n", func() { h.recovered("catalog") })
+	require.False(t, h.Report().Well)
+	f("consul answer service blog@dc9\n", func() { h.recovered("service blog@dc9") })
+	require.True(t, h.Report().Well)
 }
