@@ -99,6 +99,9 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 		if w.news && w.complete() {
 			s := w.snapshot()
 			s.Urgent = w.urgent
+			if !w.published && w.Config.Register != nil {
+				w.running.Go(w.register) // not earlier: there were no rules to serve
+			}
 			w.news, w.urgent, w.published = false, false, true
 			publish(s)
 		}
@@ -136,9 +139,6 @@ func (w *consulWatch) start() {
 		w.waiting++
 		w.fragments.last = make(map[string]Fragment)
 		w.running.Go(w.followKV)
-	}
-	if w.Config.Register != nil {
-		w.running.Go(w.register)
 	}
 }
 

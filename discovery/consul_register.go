@@ -32,12 +32,14 @@ func (w *consulWatch) register() {
 		w.failed("register", err)
 		return
 	}
+	entered := false
 	for {
 		pause := registerEvery
-		if err := w.enter(service); err != nil {
+		if err := w.enter(service, entered); err != nil {
 			w.failed("register", err)
 			pause = consulRetryMost
 		} else {
+			entered = true
 			w.recovered("register")
 		}
 		select {
@@ -80,10 +82,11 @@ func (m *ConsulMyself) service() (*api.AgentServiceRegistration, error) {
 	}, nil
 }
 
-// enter registers the service, unless the agent has it.
-func (w *consulWatch) enter(s *api.AgentServiceRegistration) error {
+// enter registers the service, unless the agent has it. An entry of another process
+// is a predecessor's at first, and afterwards a successor's, who keeps it.
+func (w *consulWatch) enter(s *api.AgentServiceRegistration, again bool) error {
 	known, err := w.registered(w.ctx, s.ID)
-	if err != nil || known != nil && known.Meta["pid"] == s.Meta["pid"] {
+	if err != nil || known != nil && (again || known.Meta["pid"] == s.Meta["pid"]) {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, registerPatience)

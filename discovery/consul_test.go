@@ -311,15 +311,24 @@ func TestConsul_RegistersItselfAndLeaves(t *testing.T) {
 		require.Len(t, f.agent, 1, "the agent had forgotten it")
 	})
 	require.Empty(t, f.agent)
+	pid := func(set string) (was string) {
+		for _, s := range f.agent {
+			was = s.Meta["pid"]
+			s.Meta["pid"] = set
+		}
+		return was
+	}
 	withConsul(t, &Consul{Config: config}, f, func(t *testing.T, last func() string) {
 		last()
-		f.change(func() {
-			for _, s := range f.agent {
-				s.Meta["pid"] = "1" // a successor
-			}
-		})
+		f.change(func() { pid("1") }) // a successor
+		pass(2 * registerEvery)
 	})
-	require.Len(t, f.agent, 1, "a successor's entry is not ours")
+	require.Equal(t, "1", pid("2"), "a successor's entry is not ours")
+	withConsul(t, &Consul{Config: config}, f, func(t *testing.T, last func() string) {
+		last()
+		require.NotEqual(t, "2", pid("3"), "a predecessor's is")
+	})
+	require.Len(t, f.agent, 1)
 }
 
 func TestConsul_TagsOfFabio(t *testing.T) {

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// passing are the instances of a service all of whose checks pass, as JSON without spaces.
+func (a *agent) passing(service string) string {
+	a.t.Helper()
+	return strings.Join(strings.Fields(curl(a.t, "http://"+a.address+"/v1/health/service/"+service+"?passing")), "")
+}
+
+func TestConsul_RegistersAndLeaves(t *testing.T) {
+	a := startAgent(t)
+	port, admin := freePort(t), freePort(t)
+	file := write(t, "rules.yml", fmt.Sprintf(`
+sources: {consul: {address: %q, register: {name: edge, port: %d, tags: [v1], interval: 1s}}}
+admin: {address: %q}
+port_rules: [{source_port: %[2]d, service: blog}]
+services: {blog: {servers: [%[4]q]}}
+`, a.address, port, local(admin), namedServer(t, "one")))
+	p := start(t, "-config", file)
+	passes := func() bool {
+		text := a.passing("edge")
+		return strings.Contains(text, fmt.Sprintf(`"Port":%d`, port)) && strings.Contains(text, `"v1"`)
+	}
+	require.Eventually(t, passes, patience, 50*millisecond, "the agent's check passes")
+
+	// Never is it gone while a successor takes over.
+	ended := make(chan struct{})
+	gone := 0
+	var watching sync.WaitGroup
+	watching.Go(func() { // ends with ended
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+				if !passes() {
+					gone++
+				}
+			}
+		}
+	})
+	second := handOver(t, p)
+	require.Zero(t, p.exit())
+	require.Eventually(t, func() bool { return strings.Contains(a.passing("edge"), fmt.Sprintf(`"pid":"%d"`, second)) }, patience, 50*millisecond)
+	close(ended)
+	watching.Wait()
+	require.Zero(t, gone)
+
+	require.NoError(t, syscall.Kill(second, syscall.SIGTERM))
+	awaitEnd(t, second)
+	require.Equal(t, "{}", strings.TrimSpace(curl(t, "http://"+a.address+"/v1/agent/services")), "it has left by its end")
+}
+
+// TestConsul_RegistersOnceThereIsConsul: also when Consul loses what it knew.
+func TestConsul_RegistersOnceThereIsConsul(t *testing.T) {
+	a := startAgent(t)
+	require.NoError(t, a.Process.Kill())
+	a.exit()
+	p := start(t, "-admin", local(freePort(t)), "-config", write(t, "rules.yml", fmt.Sprintf("sources: {consul: {address: %q, register: {}}}", a.address)))
+	for range 2 {
+		a.launch(t)
+		a.await("Synced service", "service=lb-")
+		require.NoError(t, a.Process.Kill())
+		a.exit()
+	}
+	p.signal(syscall.SIGTERM)
+	require.Zero(t, p.exit(), "without an agent it ends too")
+	require.Contains(t, p.stderr.String(), "leave consul")
+}
