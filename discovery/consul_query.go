@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	errNoLeader = errors.New("the answering server knows no leader and would have everything removed")
+	errNoLeader = errors.New("the answering server knows no leader")
 	errFiltered = errors.New("everything is gone because the token may no longer read it")
 )
 
@@ -118,12 +118,8 @@ func (q *question[T]) patiently(ctx context.Context, w *consulWatch, index uint6
 	case <-time.After(q.pause/2 + rand.N(q.pause)):
 	}
 	answer, meta, err = q.once(ctx, w, 0, false)
-	switch {
-	case err != nil || !q.wipes(answer):
-	case meta.ResultsFilteredByACLs:
+	if err == nil && q.wipes(answer) && meta.ResultsFilteredByACLs {
 		err = errFiltered
-	case !meta.KnownLeader:
-		err = errNoLeader
 	}
 	return answer, meta, err
 }
@@ -145,16 +141,20 @@ func (q *question[T]) once(ctx context.Context, w *consulWatch, index uint64, st
 	if err != nil {
 		return answer, nil, err
 	}
-	wait := consulWait - rand.N(consulWait/5)
-	if q.slots != nil && w.waiters.Load() > int64(cap(q.slots)) {
-		wait = consulTurn
-	}
 	o.WaitIndex, o.AllowStale = index, stale
+	patience := consulAnswer
 	if index > 0 {
-		o.WaitTime = wait
+		o.WaitTime = consulWait - rand.N(consulWait/5)
+		if q.slots != nil && w.waiters.Load() > int64(cap(q.slots)) {
+			o.WaitTime = consulTurn
+		}
+		patience += o.WaitTime + o.WaitTime/8 // Consul adds up to a sixteenth of its own
 	}
-	// Consul adds up to a sixteenth of its own, and may be slow.
-	ctx, cancel := context.WithTimeout(ctx, wait+wait/8+consulAnswer)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return q.ask(o.WithContext(ctx))
+	answer, meta, err = q.ask(o.WithContext(ctx))
+	if err == nil && !stale && !meta.KnownLeader {
+		err = errNoLeader // a server of Consul would have said so by a status
+	}
+	return answer, meta, err
 }

@@ -121,3 +121,28 @@ func TestConsul_OneFailingQueryDoesNotHideAnother(t *testing.T) {
 	f("consul answer service blog@dc9\n", func() { h.recovered("service blog@dc9") })
 	require.True(t, h.Report().Well)
 }
+
+func TestConsul_AnAgentThatHangsIsNoticed(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
+	hangs := true
+	c := &Consul{Config: DefaultConsul}
+	c.Config.client = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		f.mu.Lock()
+		hang := hangs
+		f.mu.Unlock()
+		if hang {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}
+		return f.RoundTrip(r)
+	})}
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		pass(consulAnswer + time.Second)
+		require.Empty(t, last(), "an empty Snapshot, so that nobody waits any longer")
+		require.Contains(t, c.Report().Text, "deadline exceeded")
+		f.change(func() { hangs = false })
+		pass(consulAnswer + time.Second)
+		require.Equal(t, blogFirst, last())
+	})
+}
