@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -40,6 +41,7 @@ type question[T any] struct {
 	// pace is the least time between two queries: where things change all the
 	// time, looking all the time gains nothing.
 	pace time.Duration
+	wait time.Duration // how long Consul may hold an answer back, at most; 0: consulWait
 	use  func(T)
 	fail func() // called when there is no answer
 	// anew, if set, is called before use when Consul may count anew: after a failure,
@@ -144,7 +146,8 @@ func (q *question[T]) once(ctx context.Context, w *consulWatch, index uint64, st
 	o.WaitIndex, o.AllowStale = index, stale
 	patience := consulAnswer
 	if index > 0 {
-		o.WaitTime = consulWait - rand.N(consulWait/5)
+		wait := cmp.Or(q.wait, consulWait)
+		o.WaitTime = wait - rand.N(wait/5)
 		if q.slots != nil && w.waiters.Load() > int64(cap(q.slots)) {
 			o.WaitTime = consulTurn
 		}

@@ -16,6 +16,9 @@ const (
 	// Each answer about the catalog holds all of it, so it is not looked at more often.
 	catalogPace = 250 * time.Millisecond
 	servicePace = 20 * time.Millisecond
+	// catalogWait is short, because this is where it shows that the answering server
+	// has lost its leader: as long as Consul holds answers back, it says nothing.
+	catalogWait = time.Minute
 	// catalogPause is what a catalog that is suddenly empty gets to come back: a
 	// server that restarts may answer before it has read all it knows.
 	catalogPause = time.Second
@@ -50,6 +53,7 @@ func (w *consulWatch) followCatalog() {
 		},
 		pause: catalogPause,
 		pace:  catalogPace,
+		wait:  catalogWait,
 		anew:  w.changedAll, // equal indexes need not be of equal answers
 		use: func(services map[string][]string) {
 			poke(w.scout.now) // there is no news but of some service

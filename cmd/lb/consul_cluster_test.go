@@ -92,8 +92,9 @@ func TestConsul_LeaderKilledUnderLoad(t *testing.T) {
 	}
 }
 
-// outage is how long the whole cluster stays away.
-const outage = 10 * time.Second
+// outage is how long the whole cluster stays away: longer than it takes lb to ask
+// as seldom as it ever does.
+const outage = 20 * time.Second
 
 func TestConsul_WholeClusterRestartedUnderLoad(t *testing.T) {
 	servers := startCluster(t)
@@ -117,6 +118,29 @@ func TestConsul_WholeClusterRestartedUnderLoad(t *testing.T) {
 		a.awaitLeader("")
 	}
 	p.await("consul answers again")
+	at := freePort(t)
+	startServer(t, "server4", at)
+	servers[2].register("blog", "blog4", at, nil, fmt.Sprint("lb.source_port=", port))
+	p.await("rule changed", serversOf(append(all, local(at))...))
+	l.stop()
+}
+
+func TestConsul_QuorumLostUnderLoad(t *testing.T) {
+	servers := startCluster(t)
+	port, p, all := spread(t, servers, 0)
+	l := startLoad(t, port)
+	for _, a := range servers[1:] {
+		require.NoError(t, a.Process.Kill())
+		a.exit()
+	}
+	require.Eventually(t, func() bool { return servers[0].leader() == "" }, patience, 100*time.Millisecond)
+	late := startWith(t, nil, fmt.Sprintf("address: %q, entry_points: {web: %d}", servers[0].address, freePort(t)))
+	late.await("consul does not answer", "No cluster leader")
+	for _, a := range servers[1:] {
+		a.launch(t)
+	}
+	servers[0].awaitLeader("")
+	late.await("consul answers again")
 	at := freePort(t)
 	startServer(t, "server4", at)
 	servers[2].register("blog", "blog4", at, nil, fmt.Sprint("lb.source_port=", port))
