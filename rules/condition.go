@@ -80,7 +80,7 @@ func (c clientIn) holds(r *Request) bool {
 
 // matcherNames are the matchers of the language, in Traefik's spelling.
 var matcherNames = []string{
-	"ClientIP", "Header", "HeaderRegexp", "Host", "HostRegexp", "Method",
+	"ClientIP", "Header", "HeaderRegexp", "Host", "HostRegexp", "HostSNI", "HostSNIRegexp", "Method",
 	"Path", "PathPrefix", "PathRegexp", "Query", "QueryRegexp",
 }
 
@@ -129,7 +129,7 @@ func newMatcher(n *node) (condition, error) {
 	}
 	first, last := n.args[0], n.args[len(n.args)-1]
 	switch n.name {
-	case "Host":
+	case "Host", "HostSNI":
 		return newHost(first)
 	case "Path", "PathPrefix":
 		return newPath(n.name, first)
@@ -146,15 +146,15 @@ func newMatcher(n *node) (condition, error) {
 			return queryIs{key: first.value}, nil
 		}
 	}
-	if n.name == "HostRegexp" && !isASCII(first.value) {
-		return nil, failAt(first.at, "HostRegexp %q is not ASCII; write internationalised names in punycode", first.value)
+	if (n.name == "HostRegexp" || n.name == "HostSNIRegexp") && !isASCII(first.value) {
+		return nil, failAt(first.at, "%s %q is not ASCII; write internationalised names in punycode", n.name, first.value)
 	}
 	re, err := regexp.Compile(last.value)
 	if err != nil {
 		return nil, failAt(last.at, "%s: %w", n.name, regexpError(last.value, err))
 	}
 	switch n.name {
-	case "HostRegexp":
+	case "HostRegexp", "HostSNIRegexp":
 		return hostMatches{re}, nil
 	case "PathRegexp":
 		return &pathIs{path{pathMatches, last.value, re}}, nil

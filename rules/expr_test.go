@@ -14,7 +14,7 @@ func TestExpr_Errors(t *testing.T) {
 		require.EqualError(t, err, want)
 	}
 	f("Host(`a`) || Hosst(`b`)", `rule: column 14: unknown matcher "Hosst"; did you mean "Host"?`)
-	f("Frobnicate(`b`)", `rule: column 1: unknown matcher "Frobnicate"; known are ClientIP, Header, HeaderRegexp, Host, HostRegexp, Method, Path, PathPrefix, PathRegexp, Query, QueryRegexp`)
+	f("Frobnicate(`b`)", `rule: column 1: unknown matcher "Frobnicate"; known are ClientIP, Header, HeaderRegexp, Host, HostRegexp, HostSNI, HostSNIRegexp, Method, Path, PathPrefix, PathRegexp, Query, QueryRegexp`)
 	f("hOST(`a`)", `rule: column 1: unknown matcher "hOST"; did you mean "Host"?`)
 	f("Host", "rule: column 5: nothing after Host; want its argument in parentheses")
 	f("Host(`a`", "rule: column 9: nothing in the arguments of Host; want a comma or the closing parenthesis")

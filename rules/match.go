@@ -80,7 +80,7 @@ func newExprMatch(r *Rule) (*match, error) {
 	if err != nil {
 		return nil, inRule(r.Expr, err)
 	}
-	if err := r.checkStreamExpr(tree); err != nil {
+	if err := r.checkExpr(tree); err != nil {
 		return nil, inRule(r.Expr, err)
 	}
 	c, err := newCondition(tree)

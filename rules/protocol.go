@@ -119,22 +119,32 @@ func (r *Rule) checkStream() error {
 	return nil
 }
 
-// checkStreamExpr says which matcher of a rule's expression its protocol has no facts for.
-func (r *Rule) checkStreamExpr(n *node) error {
-	if n == nil || !isStream(r.Protocol) {
+// checkExpr says which matcher of a rule's expression its protocol has no facts for.
+func (r *Rule) checkExpr(n *node) error {
+	switch {
+	case n == nil:
 		return nil
-	}
-	if n.op != "" {
-		if err := r.checkStreamExpr(n.left); err != nil {
+	case n.op != "":
+		if err := r.checkExpr(n.left); err != nil {
 			return err
 		}
-		return r.checkStreamExpr(n.right)
+		return r.checkExpr(n.right)
+	case isStream(r.Protocol):
+		return r.checkStreamMatcher(n)
+	case n.name == "HostSNI" || n.name == "HostSNIRegexp":
+		return failAt(n.at, "%s: with http and https the Host of a request counts; want %s", n.name, strings.Replace(n.name, "SNI", "", 1))
 	}
+	return nil
+}
+
+func (r *Rule) checkStreamMatcher(n *node) error {
 	known := []string{"ClientIP"}
 	if r.Protocol == SNI || r.Protocol == TLS {
-		known = append(known, "Host", "HostRegexp")
+		known = append(known, "Host", "HostRegexp", "HostSNI", "HostSNIRegexp")
 	}
-	if slices.Contains(known, n.name) {
+	// Traefik's way to say "any", with tcp too.
+	all := n.name == "HostSNI" && len(n.args) == 1 && n.args[0].value == "*"
+	if all || slices.Contains(known, n.name) {
 		return nil
 	}
 	return failAt(n.at, "%s: protocol %s does not show it; want %s", n.name, r.Protocol, strings.Join(known, ", "))

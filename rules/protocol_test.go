@@ -39,8 +39,9 @@ func TestCompile_RejectsWhatAProtocolCannotDo(t *testing.T) {
 	f(Rule{Port: 80, Protocol: SNI, RequestHeaders: HeaderEdit{Remove: []string{"A"}}, Service: "blog"}, "request_headers"+takeOut)
 	f(Rule{Port: 80, Protocol: SNI, ResponseHeaders: HeaderEdit{Remove: []string{"A"}}, Service: "blog"}, "response_headers"+takeOut)
 	f(Rule{Port: 80, Protocol: TLS, Expr: "Host(`a.com`) && !PathPrefix(`/x`)", Service: "blog"},
-		"rule: column 19: PathPrefix: protocol tls does not show it; want ClientIP, Host, HostRegexp")
+		"rule: column 19: PathPrefix: protocol tls does not show it; want ClientIP, Host, HostRegexp, HostSNI, HostSNIRegexp")
 	f(Rule{Port: 80, Protocol: TCP, Expr: "Host(`a.com`)", Service: "blog"}, "rule: column 1: Host: protocol tcp does not show it; want ClientIP")
+	f(Rule{Port: 80, Expr: "HostSNI(`a.com`)", Service: "blog"}, "rule: column 1: HostSNI: with http and https the Host of a request counts; want Host")
 	f(Rule{Port: 443, Protocol: SNI, Service: "secure"},
 		`service "secure" (secure.yml:1): scheme: https, but sni passes the TLS of clients through; use protocol tls, or take scheme and tls out`)
 	f(Rule{Port: 53, Protocol: UDP, Service: "secure"}, `service "secure" (secure.yml:1): scheme: https, but udp has no TLS; take scheme and tls out`)
@@ -90,6 +91,8 @@ func TestPortTable_LookupByServerName(t *testing.T) {
 		Rule{Port: 443, Protocol: SNI, Hostname: "*.a.com", Service: "blog"},
 		Rule{Port: 443, Protocol: SNI, Expr: "Host(`b.com`) || Host(`c.com`)", Service: "shop"},
 		Rule{Port: 443, Protocol: SNI, Expr: "HostRegexp(`^d[0-9]+$`) && ClientIP(`10.0.0.0/8`)", Service: "shop"},
+		Rule{Port: 443, Protocol: SNI, Expr: "HostSNI(`e.com`) || HostSNIRegexp(`^f`)", Service: "shop"},
+		Rule{Port: 5432, Protocol: TCP, Expr: "HostSNI(`*`) && ClientIP(`10.0.0.0/8`)", Service: "blog"},
 	)
 	require.Empty(t, problems)
 	f := func(name, client, want string) {
@@ -108,6 +111,11 @@ func TestPortTable_LookupByServerName(t *testing.T) {
 	f("d1", "10.1.1.1", "shop")
 	f("d1", "192.0.2.1", "")
 	f("", "192.0.2.1", "")
+	f("e.com", "192.0.2.1", "shop")
+	f("f.com", "192.0.2.1", "shop")
+	raw := table.On(Listen{Port: 5432, Protocol: TCP})
+	require.NotNil(t, raw.Lookup(&Request{Client: netip.MustParseAddr("10.1.1.1")}))
+	require.Nil(t, raw.Lookup(&Request{Client: netip.MustParseAddr("192.0.2.1")}))
 }
 
 func TestEntry_Hosts(t *testing.T) {

@@ -1,11 +1,14 @@
 package labels
 
 import (
+	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
 
@@ -27,6 +30,10 @@ type fabioTag struct {
 	rule  rules.Rule
 	share string // weight=, as written
 	left  bool   // the rule is left out
+
+	secure     bool // proto=https: to the server, over TLS
+	unverified bool // tlsskipverify: with any certificate
+	proxied    bool // pxyproto: the server gets a PROXY protocol header
 }
 
 // decodeFabio adds to w what fabio's tags ask for.
@@ -42,8 +49,19 @@ func decodeFabio(s *Subject, o *Options, w *Wants) {
 		source, options, _ := strings.Cut(strings.TrimSpace(tag), " ")
 		t := fabioTag{s: s, w: w, label: label}
 		t.rule = rules.Rule{Origin: s.origin(label), Port: o.EntryPoints[o.DefaultEntryPoint]}
-		t.readSource(source)
-		t.readOptions(strings.Fields(options))
+		list := strings.Fields(options)
+		if i := slices.IndexFunc(list, func(o string) bool { return strings.HasPrefix(o, "proto=") }); i >= 0 {
+			t.proto(strings.TrimPrefix(list[i], "proto="))
+		}
+		switch t.rule.Protocol {
+		case rules.TCP:
+			t.readAddress(source)
+		case rules.SNI:
+			t.readServerName(source, o)
+		default:
+			t.readSource(source)
+		}
+		t.readOptions(list)
 		t.finish()
 	}
 }
@@ -72,7 +90,7 @@ func (t *fabioTag) readSource(source string) {
 	host, path, slash := strings.Cut(source, "/")
 	switch {
 	case strings.HasPrefix(source, ":") || !slash && strings.Contains(source, ":"):
-		t.leave("%q is a port, and tcp is not supported yet; want host/path", source)
+		t.leave("%q is a port; want host/path, or proto=tcp behind it", source)
 	case !slash:
 		t.leave("%q has no slash, so it is neither host nor path; want %q", source, source+"/")
 	}
@@ -117,19 +135,18 @@ func (t *fabioTag) globHost(glob string) {
 
 // fabioOptions are the options of a tag.
 var fabioOptions = map[string]func(t *fabioTag, value string){
-	"strip":    func(t *fabioTag, value string) { t.edit("strip", value, rules.StripPrefixes) },
-	"prepend":  func(t *fabioTag, value string) { t.edit("prepend", value, rules.AddPrefix) },
-	"proto":    (*fabioTag).proto,
-	"host":     (*fabioTag).host,
-	"weight":   func(t *fabioTag, value string) { t.share = value },
-	"redirect": (*fabioTag).redirect,
-	"allow":    func(t *fabioTag, _ string) { t.refuse("allow: access by address is not supported yet") },
-	"deny":     func(t *fabioTag, _ string) { t.refuse("deny: access by address is not supported yet") },
-	"auth":     func(t *fabioTag, _ string) { t.refuse("auth: authorization is not supported yet") },
-	"register": func(t *fabioTag, _ string) { t.warn("register: not supported, without effect") },
-	// Both are about protocols that have their own word of it.
-	"tlsskipverify": func(*fabioTag, string) {},
-	"pxyproto":      func(*fabioTag, string) {},
+	"strip":         func(t *fabioTag, value string) { t.edit("strip", value, rules.StripPrefixes) },
+	"prepend":       func(t *fabioTag, value string) { t.edit("prepend", value, rules.AddPrefix) },
+	"proto":         func(*fabioTag, string) {}, // read before, since it decides what the source is
+	"host":          (*fabioTag).host,
+	"weight":        func(t *fabioTag, value string) { t.share = value },
+	"redirect":      (*fabioTag).redirect,
+	"allow":         func(t *fabioTag, _ string) { t.refuse("allow: access by address is not supported yet") },
+	"deny":          func(t *fabioTag, _ string) { t.refuse("deny: access by address is not supported yet") },
+	"auth":          func(t *fabioTag, _ string) { t.refuse("auth: authorization is not supported yet") },
+	"register":      func(t *fabioTag, _ string) { t.warn("register: not supported, without effect") },
+	"tlsskipverify": func(t *fabioTag, value string) { t.unverified = value == "true" },
+	"pxyproto":      func(t *fabioTag, value string) { t.proxied = value == "true" },
 }
 
 // fabioWords are the names of the options; the protections come last.
@@ -178,10 +195,43 @@ func (t *fabioTag) edit(option, path string, kind rules.RewriteKind) {
 func (t *fabioTag) proto(value string) {
 	switch value {
 	case "http", "ws", "":
-	case "https", "grpc", "grpcs", "tcp", "tcp+sni", "tcp-dynamic", "https+tcp+sni":
-		t.leave("proto=%s is not supported yet; want http", value)
+	case "https", "wss":
+		t.secure = true
+	case "tcp", "tcp-dynamic":
+		t.rule.Protocol = rules.TCP
+	case "tcp+sni":
+		t.rule.Protocol = rules.SNI
+	case "grpc", "grpcs", "https+tcp+sni":
+		t.leave("proto=%s is not supported yet; want http, https, tcp or tcp+sni", value)
 	default:
-		t.leave("proto=%s is no protocol; want http", value)
+		t.leave("proto=%s is no protocol; want http, https, tcp or tcp+sni", value)
+	}
+}
+
+// readAddress reads :port or address:port, which TCP listens on.
+func (t *fabioTag) readAddress(source string) {
+	host, port, err := net.SplitHostPort(source)
+	n, numErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numErr != nil || n == 0 {
+		t.leave("%q: with proto=tcp want :port or address:port", source)
+		return
+	}
+	t.rule.Port = uint16(n)
+	if host == "" {
+		return
+	}
+	if t.rule.Address, err = netip.ParseAddr(host); err != nil {
+		t.leave("%q: with proto=tcp want :port or address:port", source)
+	}
+}
+
+// readServerName reads host, host:port or either with a slash behind it: the
+// server name of TLS that is passed through.
+func (t *fabioTag) readServerName(source string, o *Options) {
+	t.rule.Port = o.EntryPoints[secureEntryPoint]
+	t.readSource(strings.TrimSuffix(source, "/") + "/")
+	if t.rule.Path != "" {
+		t.leave("%q: with proto=tcp+sni there is no path; want %q", source, t.rule.Hostname)
 	}
 }
 
@@ -223,9 +273,23 @@ func (t *fabioTag) weigh() {
 }
 
 func (t *fabioTag) join() {
+	service := rules.Service{Origin: t.s.Origin}
+	scheme := "http"
+	// A group of its own for servers that are spoken to in their own way.
+	if t.secure {
+		scheme, service.TLS = "https", &health.TLS{Insecure: t.unverified}
+		t.rule.Service += " proto=https"
+		if t.unverified {
+			t.rule.Service += " tlsskipverify"
+		}
+	}
+	if t.proxied && t.rule.Protocol == rules.TCP {
+		service.ProxyProtocol = rules.ProxyV1
+		t.rule.Service += " pxyproto"
+	}
 	name := t.rule.Service
 	if !slices.ContainsFunc(t.w.Groups, func(g Group) bool { return g.Service.Name == name }) {
-		service := rules.Service{Name: name, Origin: t.s.Origin}
-		t.w.Groups = append(t.w.Groups, Group{Service: service, Scheme: "http"})
+		service.Name = name
+		t.w.Groups = append(t.w.Groups, Group{Service: service, Scheme: scheme})
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
 
@@ -91,6 +92,30 @@ func TestFabio_StandsBesideOtherDialects(t *testing.T) {
 	require.Len(t, w.Rules, 1, "no default rule beside it")
 }
 
+func TestFabio_OtherProtocols(t *testing.T) {
+	f := func(tag string, want rules.Rule, group Group) {
+		t.Helper()
+		w := tagged(tag)
+		require.Empty(t, w.Problems)
+		want.Origin, want.Service = "service blog: tag "+tag, group.Service.Name
+		require.Equal(t, []rules.Rule{want}, w.Rules)
+		group.Service.Origin = "service blog"
+		require.Equal(t, []Group{group}, w.Groups)
+	}
+	over := func(name string, secure *health.TLS) Group {
+		return Group{Service: rules.Service{Name: name, TLS: secure}, Scheme: "https"}
+	}
+	plain := Group{Service: rules.Service{Name: "blog"}, Scheme: "http"}
+	f("urlprefix-/ proto=https", rules.Rule{Port: 80}, over("blog proto=https", &health.TLS{}))
+	f("urlprefix-/ proto=https tlsskipverify=true", rules.Rule{Port: 80}, over("blog proto=https tlsskipverify", &health.TLS{Insecure: true}))
+	f("urlprefix-:3306 proto=tcp", rules.Rule{Port: 3306, Protocol: rules.TCP}, plain)
+	f("urlprefix-127.0.0.1:3306 proto=tcp-dynamic", rules.Rule{Port: 3306, Address: netip.MustParseAddr("127.0.0.1"), Protocol: rules.TCP}, plain)
+	f("urlprefix-:3306 proto=tcp pxyproto=true", rules.Rule{Port: 3306, Protocol: rules.TCP},
+		Group{Service: rules.Service{Name: "blog pxyproto", ProxyProtocol: rules.ProxyV1}, Scheme: "http"})
+	f("urlprefix-a.net proto=tcp+sni", rules.Rule{Port: 443, Protocol: rules.SNI, Hostname: "a.net"}, plain)
+	f("urlprefix-*.a.net:8443/ proto=tcp+sni", rules.Rule{Port: 8443, Protocol: rules.SNI, Hostname: "*.a.net"}, plain)
+}
+
 func TestFabio_Problems(t *testing.T) {
 	f := func(tag string, servingRules int, problem string) {
 		t.Helper()
@@ -102,13 +127,15 @@ func TestFabio_Problems(t *testing.T) {
 		require.Equal(t, servingRules == 0, w.Problems[0].Fatal)
 		require.Equal(t, servingRules, len(w.Groups))
 	}
-	f("urlprefix-:3306 proto=tcp", 0, `":3306" is a port, and tcp is not supported yet; want host/path`)
-	f("urlprefix-10.0.0.1:3306", 0, `"10.0.0.1:3306" is a port, and tcp is not supported yet; want host/path`)
+	f("urlprefix-:3306", 0, `":3306" is a port; want host/path, or proto=tcp behind it`)
+	f("urlprefix-10.0.0.1:3306", 0, `"10.0.0.1:3306" is a port; want host/path, or proto=tcp behind it`)
+	f("urlprefix-a.net/ proto=tcp", 0, `"a.net/": with proto=tcp want :port or address:port`)
+	f("urlprefix-a.net:80 proto=tcp", 0, `"a.net:80": with proto=tcp want :port or address:port`)
+	f("urlprefix-a.net/b proto=tcp+sni", 0, `"a.net/b": with proto=tcp+sni there is no path; want "a.net"`)
 	f("urlprefix-arzur.net", 0, `"arzur.net" has no slash, so it is neither host nor path; want "arzur.net/"`)
 	f("urlprefix-arzur.net:x/", 0, `want a port from 1 to 65535, got "x"`)
-	f("urlprefix-/ proto=https", 0, `proto=https is not supported yet; want http`)
-	f("urlprefix-/ proto=tcp+sni", 0, `proto=tcp+sni is not supported yet; want http`)
-	f("urlprefix-/ proto=htp", 0, `proto=htp is no protocol; want http`)
+	f("urlprefix-/ proto=grpc", 0, `proto=grpc is not supported yet; want http, https, tcp or tcp+sni`)
+	f("urlprefix-/ proto=htp", 0, `proto=htp is no protocol; want http, https, tcp or tcp+sni`)
 	f("urlprefix-/ strip=blog", 0, `strip: "blog" has no leading slash; want "/blog"`)
 	f("urlprefix-/ prepend=", 0, `prepend: "" has no leading slash; want "/"`)
 	f("urlprefix-/ redirect=301", 0, `redirect: want <code>,<url> such as 301,https://arzur.net$path, got "301"`)

@@ -17,7 +17,8 @@ import (
 //	lb.service                      the group that the Subject is an instance of
 //	lb.weight                       of this instance
 //
-// A rule listens on the default entry point unless it has a source_port, and goes to the
+// A rule listens on the default entry point, with https on the one that has TLS,
+// unless it has a source_port, and goes to the
 // port of the Subject unless it has a target_port. Without hostname, path and
 // rule it has the Source's default rule; with a source_port it then takes all
 // requests there, as in a rules file. lb.<rule>.service is the group for that
@@ -49,6 +50,7 @@ func decodeOwn(s *Subject, o *Options, w *Wants) {
 			d.read(rest, v)
 		}
 	}
+	d.service.finishTLS(s.label(w, "lb.scheme"))
 	d.service.finish(s.label(w, "lb.health_check"))
 	d.build()
 }
@@ -156,6 +158,9 @@ func (d *own) build() {
 			d.join(r, len(ports[r.Service]) > 1)
 		}
 		d.w.Rules = append(d.w.Rules, r.Rule)
+		if to := r.redirect(d.o); to != nil {
+			d.w.Rules = append(d.w.Rules, *to)
+		}
 	}
 }
 
@@ -170,8 +175,12 @@ func (d *own) join(r *ownRule, several bool) {
 	}
 	service := d.service.Service
 	service.Name, service.Origin = r.Service, d.s.Origin
+	scheme := "http"
+	if service.TLS != nil {
+		scheme = "https"
+	}
 	d.w.Groups = append(d.w.Groups, Group{
-		Service: service, Port: r.TargetPort, Scheme: "http", Weight: d.service.weight, PortLabel: r.label("target_port"),
+		Service: service, Port: r.TargetPort, Scheme: scheme, Weight: d.service.weight, PortLabel: r.label("target_port"),
 	})
 }
 

@@ -17,6 +17,8 @@ type ownRule struct {
 	matched    bool       // first is of the match
 	everybody  bool       // source_port was given: without a match it takes all
 	kind       labelValue // path_match, if written
+	tls        string     // "true", "false" or "acme"
+	toHTTPS    bool       // what comes by http is sent to https
 	understood bool       // it has a label that is known
 	noRule     bool       // what looked like its name is a misspelt word
 	misspelt   bool       // it has a label that nobody understands
@@ -31,22 +33,24 @@ type ownKey struct {
 }
 
 var ownRuleKeys = map[string]ownKey{
-	"name":         {read: func(r *ownRule, v labelValue) bool { return into(&r.Name, plainText, v) }},
-	"source_port":  {func(r *ownRule, v labelValue) bool { r.everybody = true; return into(&r.Port, portNumber, v) }, true},
-	"address":      {func(r *ownRule, v labelValue) bool { return into(&r.Address, bindAddress, v) }, true},
-	"protocol":     {func(r *ownRule, v labelValue) bool { return into(&r.Protocol, ownProtocol, v) }, true},
-	"hostname":     {func(r *ownRule, v labelValue) bool { return r.match(&r.Hostname, v) }, true},
-	"path":         {func(r *ownRule, v labelValue) bool { return r.match(&r.Path, v) }, true},
-	"rule":         {func(r *ownRule, v labelValue) bool { return r.match(&r.Expr, v) }, true},
-	"path_match":   {func(r *ownRule, v labelValue) bool { r.kind = v; return into(&r.PathMatch, ownPathMatch, v) }, true},
-	"priority":     {read: func(r *ownRule, v labelValue) bool { return into(&r.Priority, within(0, 1<<30), v) }},
-	"service":      {read: func(r *ownRule, v labelValue) bool { return into(&r.Service, plainText, v) }},
-	"target_port":  {read: func(r *ownRule, v labelValue) bool { return into(&r.TargetPort, portNumber, v) }},
-	"weight":       {read: func(r *ownRule, v labelValue) bool { return into(&r.Weight, pointer(within(0, 256)), v) }},
-	"backend_name": {read: func(r *ownRule, v labelValue) bool { return into(&r.BackendName, plainText, v) }},
-	"strip_prefix": {read: func(r *ownRule, v labelValue) bool { return into(&r.StripPrefix, slashed, v) }},
-	"add_prefix":   {read: func(r *ownRule, v labelValue) bool { return into(&r.AddPrefix, slashed, v) }},
-	"replace_path": {read: func(r *ownRule, v labelValue) bool { return into(&r.ReplacePath, slashed, v) }},
+	"name":           {read: func(r *ownRule, v labelValue) bool { return into(&r.Name, plainText, v) }},
+	"source_port":    {func(r *ownRule, v labelValue) bool { r.everybody = true; return into(&r.Port, portNumber, v) }, true},
+	"address":        {func(r *ownRule, v labelValue) bool { return into(&r.Address, bindAddress, v) }, true},
+	"protocol":       {func(r *ownRule, v labelValue) bool { return into(&r.Protocol, ownProtocol, v) }, true},
+	"tls":            {func(r *ownRule, v labelValue) bool { return into(&r.tls, oneOf("acme", "true", "false"), v) }, true},
+	"https_redirect": {func(r *ownRule, v labelValue) bool { return into(&r.toHTTPS, trueOrFalse, v) }, true},
+	"hostname":       {func(r *ownRule, v labelValue) bool { return r.match(&r.Hostname, v) }, true},
+	"path":           {func(r *ownRule, v labelValue) bool { return r.match(&r.Path, v) }, true},
+	"rule":           {func(r *ownRule, v labelValue) bool { return r.match(&r.Expr, v) }, true},
+	"path_match":     {func(r *ownRule, v labelValue) bool { r.kind = v; return into(&r.PathMatch, ownPathMatch, v) }, true},
+	"priority":       {read: func(r *ownRule, v labelValue) bool { return into(&r.Priority, within(0, 1<<30), v) }},
+	"service":        {read: func(r *ownRule, v labelValue) bool { return into(&r.Service, plainText, v) }},
+	"target_port":    {read: func(r *ownRule, v labelValue) bool { return into(&r.TargetPort, portNumber, v) }},
+	"weight":         {read: func(r *ownRule, v labelValue) bool { return into(&r.Weight, pointer(within(0, 256)), v) }},
+	"backend_name":   {read: func(r *ownRule, v labelValue) bool { return into(&r.BackendName, plainText, v) }},
+	"strip_prefix":   {read: func(r *ownRule, v labelValue) bool { return into(&r.StripPrefix, slashed, v) }},
+	"add_prefix":     {read: func(r *ownRule, v labelValue) bool { return into(&r.AddPrefix, slashed, v) }},
+	"replace_path":   {read: func(r *ownRule, v labelValue) bool { return into(&r.ReplacePath, slashed, v) }},
 
 	"redirect.scheme": {func(r *ownRule, v labelValue) bool { return into(&r.to().Scheme, oneOf("http", "https"), v) }, true},
 	"redirect.host":   {func(r *ownRule, v labelValue) bool { return into(&r.to().Host, hostAlone, v) }, true},
@@ -64,7 +68,7 @@ var ownRuleMaps = []string{"request_headers.set.", "request_headers.add.", "resp
 var ownRuleNames = slices.Sorted(maps.Keys(ownRuleKeys))
 
 var (
-	ownProtocol  = oneOf("http", "https", "tcp", "tls", "sni", "udp")
+	ownProtocol  = oneOf(rules.Protocols...)
 	ownPathMatch = keyword(map[string]rules.PathMatch{
 		"prefix": rules.PathPrefix, "exact": rules.PathExact, "regexp": rules.PathRegexp, "raw": rules.PathRaw,
 	})
@@ -171,6 +175,9 @@ func (r *ownRule) finish(d *own) bool {
 	if !r.listen(d, v) || !r.matchDefault(d, v) {
 		return false
 	}
+	if r.toHTTPS && (r.Protocol == "" || r.Protocol == rules.HTTP) && r.Redirect == nil {
+		r.leadToHTTPS()
+	}
 	r.Service = cmp.Or(r.Service, d.service.Name)
 	if r.Redirect != nil {
 		r.Service, r.TargetPort = "", 0
@@ -178,15 +185,58 @@ func (r *ownRule) finish(d *own) bool {
 	return true
 }
 
-// listen finds the port of a rule that names none.
+// listen finds the protocol and the port of a rule that does not name them.
 func (r *ownRule) listen(d *own, v labelValue) bool {
-	if r.Port == 0 {
-		r.Port = d.o.EntryPoints[d.o.DefaultEntryPoint]
+	secure := r.tls == "true" || r.tls == "acme"
+	if secure && r.Protocol == "" {
+		r.Protocol = rules.HTTPS
 	}
-	if r.Port == 0 {
-		v.reject(r.Name, "the rule has no source_port, and the default entry point %q is not among entry_points", d.o.DefaultEntryPoint)
+	r.ACME = r.tls == "acme"
+	point := d.o.DefaultEntryPoint
+	switch r.Protocol {
+	case "", rules.HTTP:
+	case rules.HTTPS:
+		point = secureEntryPoint
+	default:
+		point = ""
+	}
+	switch {
+	case secure && r.Protocol != rules.HTTPS && r.Protocol != rules.TLS:
+		v.reject(r.Name, "the rule is left out: with protocol %s there is no use for lb.tls; want https or tls, or no protocol", cmp.Or(r.Protocol, rules.HTTP))
+		return false
+	case r.Port != 0:
+	case point == "":
+		v.reject(r.Name, "the rule is left out: with protocol %s it needs a source_port", r.Protocol)
+	default:
+		if r.Port = d.o.EntryPoints[point]; r.Port == 0 {
+			v.reject(r.Name, "the rule has no source_port, and the default entry point %q is not among entry_points", point)
+		}
 	}
 	return r.Port != 0
+}
+
+// leadToHTTPS makes the rule a redirect.
+func (r *ownRule) leadToHTTPS() {
+	r.Redirect = &rules.Redirect{Scheme: "https", ByMethod: true}
+	r.StripPrefix, r.AddPrefix, r.ReplacePath = "", "", ""
+	r.RequestHeaders, r.ResponseHeaders = rules.HeaderEdit{}, rules.HeaderEdit{}
+}
+
+// redirect is the rule that leads from the default entry point to r, which
+// speaks https; nil if none was asked for.
+func (r *ownRule) redirect(o *Options) *rules.Rule {
+	port := o.EntryPoints[o.DefaultEntryPoint]
+	if !r.toHTTPS || r.Protocol != rules.HTTPS || port == 0 || port == r.Port {
+		return nil
+	}
+	to := &rules.Redirect{Scheme: "https", ByMethod: true}
+	if r.Port != 443 {
+		to.Port = r.Port
+	}
+	return &rules.Rule{
+		Name: r.Name, Origin: r.Origin, Port: port, Address: r.Address, Hostname: r.Hostname, Path: r.Path, PathMatch: r.PathMatch,
+		Expr: r.Expr, Priority: r.Priority, Redirect: to,
+	}
 }
 
 // matchDefault finds the match of a rule that has none.

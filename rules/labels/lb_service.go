@@ -16,6 +16,9 @@ type ownService struct {
 	rules.Service
 	weight *int
 
+	scheme string      // of its servers
+	tls    *health.TLS // what a label says of it
+
 	check        health.Check
 	checked      bool          // there is a label about the check
 	unreadable   bool          // and one that is of no use
@@ -38,6 +41,14 @@ var ownServiceKeys = map[string]func(*ownService, labelValue){
 		into(&s.WhenAllDown, keyword(map[string]rules.WhenAllDown{"fail": rules.Fail, "try": rules.Try}), v)
 	},
 
+	"scheme":                   func(s *ownService, v labelValue) { into(&s.scheme, oneOf("http", "https"), v) },
+	"tls.server_name":          func(s *ownService, v labelValue) { into(&s.secure().ServerName, hostAlone, v) },
+	"tls.insecure_skip_verify": func(s *ownService, v labelValue) { into(&s.secure().Insecure, trueOrFalse, v) },
+	"proxy_protocol": func(s *ownService, v labelValue) {
+		into(&s.ProxyProtocol, keyword(map[string]rules.ProxyProtocol{"v1": rules.ProxyV1, "v2": rules.ProxyV2}), v)
+	},
+
+	"health_check.scheme":                 checkKey(oneOf("http", "https"), func(s *ownService) *string { return &s.check.Scheme }),
 	"health_check.port":                   checkKey(portNumber, func(s *ownService) *uint16 { return &s.check.Port }),
 	"health_check.request_line":           checkKey(requestLine, func(s *ownService) *string { return &s.check.RequestLine }),
 	"health_check.interval":               checkKey(span(time.Millisecond), func(s *ownService) *time.Duration { return &s.check.Interval }),
@@ -74,6 +85,25 @@ func requestLine(v labelValue) (string, bool) {
 		return "", false
 	}
 	return v.text, true
+}
+
+// secure is how the servers are spoken to over TLS.
+func (s *ownService) secure() *health.TLS {
+	if s.tls == nil {
+		s.tls = &health.TLS{}
+	}
+	return s.tls
+}
+
+// finishTLS decides whether servers are spoken to over TLS. What labels say of it
+// is about v.
+func (s *ownService) finishTLS(v labelValue) {
+	switch {
+	case s.scheme == "http" && s.tls != nil:
+		v.warn("with lb.scheme=http servers are spoken to in the clear; what labels say of tls does not count")
+	case s.scheme == "https" || s.tls != nil:
+		s.TLS = s.secure()
+	}
 }
 
 // finish makes the health check, unless it is not what somebody meant: a wrong

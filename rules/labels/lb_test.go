@@ -83,7 +83,9 @@ func TestOwn_EveryKeyOfARule(t *testing.T) {
 
 func TestOwn_EveryKeyOfAService(t *testing.T) {
 	w := decoded(
-		"lb.path=/", "lb.service=pool", "lb.weight=3", "lb.balance=round-robin", "lb.max_connections=10", "lb.queue_length=5",
+		"lb.path=/", "lb.scheme=https", "lb.tls.server_name=blog.internal", "lb.tls.insecure_skip_verify=true", "lb.proxy_protocol=v2",
+		"lb.health_check.scheme=http",
+		"lb.service=pool", "lb.weight=3", "lb.balance=round-robin", "lb.max_connections=10", "lb.queue_length=5",
 		"lb.queue_timeout=1s", "lb.connect_timeout=2s", "lb.response_timeout=3s", "lb.retries=0", "lb.when_all_down=try", "lb.hold=0",
 		"lb.health_check.port=81", "lb.health_check.request_line=GET /up HTTP/1.0", "lb.health_check.interval=500",
 		"lb.health_check.response_timeout=1s", "lb.health_check.healthy_threshold=1", "lb.health_check.unhealthy_threshold=4",
@@ -96,13 +98,14 @@ func TestOwn_EveryKeyOfAService(t *testing.T) {
 		Service: rules.Service{
 			Name: "pool", Origin: "container blog-1", Balance: "round-robin", MaxConnections: 10, QueueLength: 5,
 			QueueTimeout: time.Second, ConnectTimeout: 2 * time.Second, ResponseTimeout: 3 * time.Second, Retries: &zero, WhenAllDown: rules.Try, Hold: new(time.Duration),
+			TLS: &health.TLS{ServerName: "blog.internal", Insecure: true}, ProxyProtocol: rules.ProxyV2,
 			Check: &health.Check{
-				Port: 81, RequestLine: "GET /up HTTP/1.0", Interval: 500 * time.Millisecond, ResponseTimeout: time.Second,
+				Scheme: "http", Port: 81, RequestLine: "GET /up HTTP/1.0", Interval: 500 * time.Millisecond, ResponseTimeout: time.Second,
 				HealthyThreshold: 1, UnhealthyThreshold: 4, Initializing: 6 * time.Second, Reinitializing: 7 * time.Second,
 				Strategy: "none", ExpectStatus: "200", Hostname: "up.net", InitialDown: true,
 			},
 		},
-		Scheme: "http", Weight: &three, PortLabel: "lb.target_port",
+		Scheme: "https", Weight: &three, PortLabel: "lb.target_port",
 	}}, w.Groups)
 	require.Equal(t, "pool", w.Rules[0].Service)
 }
@@ -233,4 +236,56 @@ func checkWants(t *testing.T, s *Subject, decode func(*Subject, *Options, *Wants
 		require.NotContains(t, p.Reason, "unknown service")
 	}
 	return problems
+}
+
+func TestOwn_Protocols(t *testing.T) {
+	f := func(want []string, labels ...string) {
+		t.Helper()
+		w := decoded(labels...)
+		require.Empty(t, w.Problems)
+		var got []string
+		for _, r := range w.Rules {
+			line := r.Listen().String() + " " + r.Hostname + r.Expr
+			if r.Redirect != nil {
+				line += " " + r.Redirect.String()
+			}
+			if r.ACME {
+				line += " acme"
+			}
+			got = append(got, line)
+		}
+		require.Equal(t, want, got)
+	}
+	f([]string{"*:443/https a acme"}, "lb.hostname=a", "lb.tls=acme")
+	f([]string{"*:443/https a"}, "lb.hostname=a", "lb.tls=true")
+	f([]string{"*:80 a"}, "lb.hostname=a", "lb.tls=false")
+	f([]string{"*:443/https a"}, "lb.hostname=a", "lb.protocol=https")
+	f([]string{"*:8443/https a acme"}, "lb.hostname=a", "lb.tls=acme", "lb.source_port=8443")
+	f([]string{"*:636/tls a acme"}, "lb.hostname=a", "lb.tls=acme", "lb.source_port=636", "lb.protocol=tls")
+	f([]string{"*:443/https a acme", "*:80 a redirect 302/307 https://{host}{path}"}, "lb.hostname=a", "lb.tls=acme", "lb.https_redirect=true")
+	f([]string{"*:8443/https a", "*:80 a redirect 302/307 https://{host}:8443{path}"},
+		"lb.hostname=a", "lb.tls=true", "lb.https_redirect=true", "lb.source_port=8443")
+	f([]string{"*:80 a redirect 302/307 https://{host}{path}"}, "lb.hostname=a", "lb.https_redirect=true")
+	f([]string{"*:5432/tcp "}, "lb.protocol=tcp", "lb.source_port=5432")
+	f([]string{"*:53/udp "}, "lb.protocol=udp", "lb.source_port=53")
+	f([]string{"*:443/sni a"}, "lb.hostname=a", "lb.protocol=sni", "lb.source_port=443")
+}
+
+func TestOwn_ProtocolsThatCannotBe(t *testing.T) {
+	f := func(want string, labels ...string) {
+		t.Helper()
+		w := decoded(labels...)
+		require.Empty(t, w.Rules)
+		require.Len(t, w.Problems, 1)
+		require.True(t, w.Problems[0].Fatal)
+		require.Equal(t, want, w.Problems[0].Reason)
+	}
+	f("the rule is left out: with protocol http there is no use for lb.tls; want https or tls, or no protocol", "lb.hostname=a", "lb.tls=acme", "lb.protocol=http")
+	f("the rule is left out: with protocol sni there is no use for lb.tls; want https or tls, or no protocol", "lb.hostname=a", "lb.tls=true", "lb.protocol=sni")
+	f("the rule is left out: with protocol tcp it needs a source_port", "lb.hostname=a", "lb.protocol=tcp")
+	w := decoded("lb.hostname=a", "lb.tls=acne")
+	require.Empty(t, w.Rules, "it must not come without TLS")
+	w = decoded("lb.hostname=a", "lb.scheme=http", "lb.tls.server_name=b")
+	require.Nil(t, w.Groups[0].Service.TLS)
+	require.Equal(t, "with lb.scheme=http servers are spoken to in the clear; what labels say of tls does not count", w.Problems[0].Reason)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
 
@@ -192,6 +193,9 @@ func (f *frontend) group() (Group, bool) {
 	}
 	if v := f.label("protocol"); v.text != "" {
 		into(&g.Scheme, oneOf("http", "https", "h2c"), v)
+	}
+	if g.Scheme == "https" {
+		g.Service.TLS = &health.TLS{}
 	}
 	if v := f.label("weight"); v.text != "" {
 		g.Weight = f.weight(v)

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/rules"
 )
 
 // provider1 is what a case says about Traefik's Docker provider.
@@ -154,7 +156,8 @@ func testBuild1(t *testing.T, c *case1) {
 	for name, f := range want.Frontends {
 		ports := []uint16{80}
 		if len(f.EntryPoints) > 0 {
-			require.Equal(t, []string{"http", "https"}, f.EntryPoints) // and https is not supported yet
+			require.Equal(t, []string{"http", "https"}, f.EntryPoints)
+			ports = []uint16{80, 443}
 		}
 		rule := f.Routes["route-"+name].Rule
 		protected := f.Auth != nil || f.WhiteList != nil || f.PassTLSClientCert != nil
@@ -213,9 +216,10 @@ func (b *built1) add(t *testing.T, c *container1, p provider1) {
 			require.Len(t, names, 1)
 			backend = slices.Collect(maps.Values(names))[0]
 		}
-		protected := r.Refuse != "" && !strings.HasPrefix(r.Refuse, "https to servers")
+		require.Equal(t, r.Port == 443, r.Protocol == rules.HTTPS)
+		before := b.frontends[name] // at another entry point
 		b.frontends[name] = frontend1{
-			backend, []uint16{r.Port}, lowestTraefik - r.Priority, !r.ServerHost, protected, r.Redirect != nil,
+			backend, append(before.ports, r.Port), lowestTraefik - r.Priority, !r.ServerHost, r.Refuse != "", before.redirected || r.Redirect != nil,
 		}
 	}
 }

@@ -37,13 +37,13 @@ func (f *frontend) addRules(service, scheme, refuse string) {
 		return
 	}
 	f.headers(&r)
-	ports := f.ports(name)
+	sockets := f.sockets(name)
 	redirect, ok := f.redirect(name)
 	if !ok {
 		return
 	}
-	for _, port := range ports {
-		r.Port = port
+	for _, at := range sockets {
+		r = at.on(r, false)
 		f.w.Rules = append(f.w.Rules, f.reachable(redirected(r, redirect), scheme))
 		if r.Refuse == "" {
 			f.w.Rules = append(f.w.Rules, read.slashRules(r, service)...)
@@ -53,7 +53,7 @@ func (f *frontend) addRules(service, scheme, refuse string) {
 
 // reachable is r, which answers 503 if its servers speak what lb does not.
 func (f *frontend) reachable(r rules.Rule, scheme string) rules.Rule {
-	if scheme != "http" && r.Service != "" && r.Refuse == "" {
+	if scheme != "http" && scheme != "https" && r.Service != "" && r.Refuse == "" {
 		r.Refuse = scheme + " to servers is not supported yet"
 		f.label("protocol").reject(r.Name, "%s; the rule answers 503", r.Refuse)
 	}
@@ -90,15 +90,15 @@ func (f *frontend) priority(rule string) int {
 	return len(rule)
 }
 
-// ports are those of the entry points that lb can serve.
-func (f *frontend) ports(rule string) []uint16 {
+// sockets are those of the frontend's entry points.
+func (f *frontend) sockets(rule string) []socket {
 	v := f.label("frontend.entryPoints")
 	names := splitList(v.text)
 	if len(names) == 0 {
 		names = []string{f.o.DefaultEntryPoint}
 		v = f.ruleLabel()
 	}
-	var ports []uint16
+	var sockets []socket
 	var lost []func()
 	note := v.warn
 	for _, name := range names {
@@ -107,19 +107,23 @@ func (f *frontend) ports(rule string) []uint16 {
 		case !known:
 			words := slices.Sorted(maps.Keys(f.o.EntryPoints))
 			lost = append(lost, func() { note("unknown entry point %q%s", name, didYouMean(name, words)) })
-		case speaksTLS(name, port):
-			lost = append(lost, func() { note("entry point %q: https is not supported yet", name) })
-		case !slices.Contains(ports, port):
-			ports = append(ports, port)
+		default:
+			at := socket{port: port}
+			if speaksTLS(name, port) {
+				at.protocol = rules.HTTPS
+			}
+			if !slices.Contains(sockets, at) {
+				sockets = append(sockets, at)
+			}
 		}
 	}
-	if len(ports) == 0 {
+	if len(sockets) == 0 {
 		note = func(format string, args ...any) { v.reject(rule, format, args...) }
 	}
 	for _, note := range lost {
 		note()
 	}
-	return ports
+	return sockets
 }
 
 // redirection is where frontend.redirect leads to.

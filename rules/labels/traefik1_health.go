@@ -28,12 +28,16 @@ func (f *frontend) healthCheck() *health.Check {
 	if !ok {
 		return nil
 	}
-	if v := f.label("backend.healthcheck.scheme"); v.text != "" && v.text != "http" {
-		v.warn("there is no health check, for %s is not supported yet", v.quoted())
+	scheme := "" // as the server is spoken to
+	if f.label("protocol").text == "https" {
+		scheme = "https" // at another port too
+	}
+	if v := f.label("backend.healthcheck.scheme"); v.text != "" && !into(&scheme, oneOf("http", "https"), v) {
 		return nil
 	}
 	c := &health.Check{
 		RequestLine: quoteWord("GET") + " " + quoteWord(target) + " " + quoteWord("HTTP/1.1"+f.checkHeaders()),
+		Scheme:      scheme,
 		Interval:    checkInterval1, ResponseTimeout: checkTimeout1,
 		HealthyThreshold: 1, UnhealthyThreshold: 1,
 	}

@@ -113,7 +113,7 @@ func (r *rule1) slashRules(base rules.Rule, service string) []rules.Rule {
 		all := slices.Clone(r.all)
 		all[r.slashes.part] = either(fix.calls)
 		list = append(list, rules.Rule{
-			Name: base.Name + fix.name, Origin: base.Origin, Port: base.Port,
+			Name: base.Name + fix.name, Origin: base.Origin, Port: base.Port, Protocol: base.Protocol,
 			Expr: strings.Join(all, " && "), Priority: base.Priority, Service: service,
 			Redirect: &rules.Redirect{Pattern: fix.pattern, Replacement: fix.replacement, Code: 301},
 		})

@@ -181,12 +181,10 @@ func TestTraefik1_Problems(t *testing.T) {
 	f(`traefik.frontend.priority: -1 is less than 0; the length of the rule counts`, "traefik.frontend.priority=-1")
 	f(`traefik.frontend.passHostHeader: want true or false, got "no"`, "traefik.frontend.passHostHeader=no")
 	f(`traefik.frontend.entryPoints: unknown entry point "htpp"; did you mean "http"?`, "traefik.frontend.entryPoints=http,htpp")
-	f(`traefik.frontend.entryPoints: entry point "https": https is not supported yet`, "traefik.frontend.entryPoints=http,https")
 	f(`traefik.frontend.redirect.replacement: it has no effect without redirect.regex`, "traefik.frontend.redirect.replacement=x")
 	f(`traefik.frontend.headers.customRequestHeaders: "X" has no colon; want Name:value`, "traefik.frontend.headers.customRequestHeaders=X")
 	f(`traefik.backend.healthcheck.interval: it has no effect without healthcheck.path`, "traefik.backend.healthcheck.interval=3")
-	f(`traefik.backend.healthcheck.scheme: there is no health check, for "https" is not supported yet`,
-		"traefik.backend.healthcheck.path=/", "traefik.backend.healthcheck.scheme=https")
+	f(`traefik.backend.healthcheck.scheme: want one of http, https, got "tcp"`, "traefik.backend.healthcheck.path=/", "traefik.backend.healthcheck.scheme=tcp")
 	f(`traefik.backend.loadbalancer.method: "drr" is not supported yet; servers take turns, by weight`, "traefik.backend.loadbalancer.method=drr")
 	f(`traefik.backend.loadbalancer.swarm: only a Swarm service has a virtual IP`, "traefik.backend.loadbalancer.swarm=true")
 	f(`traefik.backend.loadbalancer.stickiness: not supported yet`, "traefik.backend.loadbalancer.stickiness=true")
@@ -216,7 +214,7 @@ func TestTraefik1_WithoutItsProtectionARuleAnswers503(t *testing.T) {
 	f(maybe("traefik.frontend.whitelist.sourceRange"), "traefik.frontend.whitelist.sourceRange=10.0.0.0/8")
 	f(maybe("traefik.web.fronted.auth.basic"), "traefik.web.fronted.auth.basic=a:b")
 	f(maybe("traefik.fronted.auth.oauth.id"), "traefik.fronted.auth.oauth.id=x")
-	f("https to servers is not supported yet", "traefik.protocol=https")
+	f("h2c to servers is not supported yet", "traefik.protocol=h2c")
 }
 
 func TestTraefik1_WithoutItsLabelTheRuleIsLeftOut(t *testing.T) {
@@ -232,7 +230,6 @@ func TestTraefik1_WithoutItsLabelTheRuleIsLeftOut(t *testing.T) {
 	}
 	f(`traefik.frontend.rule: "Hots:a": unknown matcher "Hots"; did you mean "Host"?`, "traefik.frontend.rule=Hots:a")
 	f("traefik.frontend.rule: \"Host:a b\", which is Host(`a b`): rule: column 6: Host: bad hostname \"a b\": a space may not stand in a hostname", "traefik.frontend.rule=Host:a b")
-	f(`traefik.frontend.entryPoints: entry point "https": https is not supported yet`, "traefik.frontend.rule=Host:a", "traefik.frontend.entryPoints=https")
 	f(`traefik.frontend.redirect.entryPoint: unknown entry point "htps"; did you mean "https"?`, "traefik.frontend.rule=Host:a", "traefik.frontend.redirect.entryPoint=htps")
 	f("traefik.frontend.redirect.regex: error parsing regexp: missing closing ): `(`",
 		"traefik.frontend.rule=Host:a", "traefik.frontend.redirect.regex=(", "traefik.frontend.redirect.replacement=x")
@@ -258,6 +255,13 @@ func TestTraefik1_Segments(t *testing.T) {
 	require.Equal(t, 2, *w.Groups[1].Weight)
 }
 
+func TestTraefik1_HTTPSToServers(t *testing.T) {
+	w := decoded("traefik.frontend.rule=Host:a", "traefik.protocol=https", "traefik.backend.healthcheck.path=/", "traefik.backend.healthcheck.port=81")
+	require.Empty(t, w.Problems)
+	require.Equal(t, &health.TLS{}, w.Groups[0].Service.TLS)
+	require.Equal(t, "https", w.Groups[0].Service.Check.Scheme, "at another port, too")
+}
+
 func TestTraefik1_EntryPoints(t *testing.T) {
 	o := Options{ExposedByDefault: true, EntryPoints: map[string]uint16{"web": 80, "http": 80, "api": 8080, "https": 443}, DefaultEntryPoint: "web"}
 	f := func(redirect string, want string, entryPoints string) {
@@ -269,14 +273,14 @@ func TestTraefik1_EntryPoints(t *testing.T) {
 			if r.Redirect != nil {
 				to = fmt.Sprintf("%s:%d", r.Redirect.Scheme, r.Redirect.Port)
 			}
-			got = append(got, fmt.Sprint(r.Port, " ", to))
+			got = append(got, r.Listen().String()+" "+to)
 		}
 		require.Equal(t, want, strings.Join(got, ", "))
 	}
-	f("", "80 shop/blog", "")
-	f("", "80 shop/blog, 8080 shop/blog", "web,http,api")
-	f("https", "80 https:443, 8080 https:443", "web,api,https")
-	f("api", "80 http:8080, 8080 shop/blog", "web,api")
+	f("", "*:80 shop/blog", "")
+	f("", "*:80 shop/blog, *:8080 shop/blog", "web,http,api")
+	f("https", "*:80 https:443, *:8080 https:443, *:443/https shop/blog", "web,api,https")
+	f("api", "*:80 http:8080, *:8080 shop/blog", "web,api")
 }
 
 func TestTraefik1_Redirects(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"arzur.net/lb/rules"
 )
 
 // traefik3 is what the Traefik 2 and 3 labels of one Subject say, taken apart by
@@ -133,10 +135,15 @@ type traefik3Decoder struct {
 func decodeTraefik3(s *Subject, o *Options, w *Wants) {
 	d := &traefik3Decoder{traefik3: parseTraefik3(s), s: s, o: o, w: w, own: make(map[string]*service3)}
 	d.reportOthers()
-	if !d.http {
-		d.reportStrays()
-		return
+	if d.http {
+		d.addHTTP()
 	}
+	d.addStreams(rules.TCP)
+	d.addStreams(rules.UDP)
+	d.reportStrays()
+}
+
+func (d *traefik3Decoder) addHTTP() {
 	d.reportMiddlewares()
 	d.reportShared()
 	d.addServices()
@@ -144,10 +151,9 @@ func decodeTraefik3(s *Subject, o *Options, w *Wants) {
 		d.addRouter(d.routers[name])
 	}
 	// After a mistake a router may be what is missing, and with it its middlewares.
-	if len(d.routers) == 0 && len(w.Rules) == 0 && len(d.strays) == 0 && d.fallback != "" {
+	if len(d.routers) == 0 && len(d.w.Rules) == 0 && len(d.strays) == 0 && d.fallback != "" {
 		d.addDefaultRouter()
 	}
-	d.reportStrays()
 }
 
 // reportStrays: a label of which not even the group is known may have been any router.
@@ -161,20 +167,19 @@ func (d *traefik3Decoder) reportStrays() {
 	}
 }
 
-// reportOthers tells what is asked of protocols that are not spoken yet.
+// reportOthers tells of certificates that labels ask for, and of middlewares.
 func (d *traefik3Decoder) reportOthers() {
 	for _, name := range sortedNames(d.others) {
 		e := d.others[name]
-		d.report(e, nil)
-		words := strings.SplitN(name, ".", 3)
-		switch label := e.anyLabel(); {
+		label := e.anyLabel()
+		switch group, _, _ := strings.Cut(name, "."); {
 		case label == "":
-		case words[0] == "tls":
-			d.w.warn(d.s, label, "certificates are not supported yet; lb speaks plain HTTP")
-		case words[1] == "routers":
-			d.w.reject(d.s, label, words[2], "%s is not supported yet; the router is left out", strings.ToUpper(words[0]))
-		default:
-			d.w.warn(d.s, label, "%s is not supported yet", strings.ToUpper(words[0]))
+		case group == "tls":
+			d.report(e, nil)
+			d.w.warn(d.s, label, "which certificates there are the configuration says alone: certs, default_cert, acme")
+		case strings.HasPrefix(name, "tcp.middlewares."):
+			d.report(e, nil)
+			d.w.warn(d.s, label, "not supported yet; routers that use it serve nothing")
 		}
 	}
 }

@@ -37,16 +37,19 @@ func (s *service3) check() *health.Check {
 		return skip("one of its labels cannot be used")
 	case s.text(at+".mode") != "" && !strings.EqualFold(s.text(at+".mode"), "http"):
 		return skip("mode %q is not supported yet; want http", s.text(at+".mode"))
-	case s.text(at+".scheme") != "" && !strings.EqualFold(s.text(at+".scheme"), "http"):
-		return skip("scheme %q is not supported yet; want http", s.text(at+".scheme"))
 	case port < 0 || port > math.MaxUint16:
 		return skip("port %d is not a port; want 1 to 65535", port)
 	}
 	if status == "0" {
 		status = ""
 	}
+	scheme := strings.ToLower(s.text(at + ".scheme"))
+	if server := s.text("loadBalancer.server.scheme"); scheme == "" && strings.EqualFold(server, "https") {
+		scheme = "https" // at another port too
+	}
 	c := &health.Check{
 		Port:             uint16(port),
+		Scheme:           scheme,
 		RequestLine:      s.requestLine(at),
 		Interval:         s.duration(at+".interval", checkInterval),
 		ResponseTimeout:  s.duration(at+".timeout", checkTimeout),

@@ -25,11 +25,7 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		reject(e.label("ruleSyntax"), "syntax %q is not supported; write the rule in Traefik 3's and take this label out", syntax)
 		return
 	}
-	if e.section("tls") {
-		reject(e.anyOf("tls"), "https is not supported yet")
-		return
-	}
-	ports, why := d.ports(e)
+	sockets, why := d.sockets(e)
 	if why != "" {
 		reject(e.label("entryPoints"), "%s", why)
 		return
@@ -45,12 +41,14 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		return
 	}
 	d.edit(&base, e, targets)
+	d.options(&base, e)
+	acme := e.text("tls.certResolver") != ""
 	d.reportUnread(e)
 	if targets[0].service == "" && base.Redirect == nil && base.Refuse == "" {
 		reject(e.label("service"), "noop@internal serves nothing, and no middleware redirects")
 		return
 	}
-	d.add(base, ports, targets)
+	d.add(base, sockets, targets, acme)
 }
 
 // addDefaultRouter makes the router of a Subject that has none, for its only service.
@@ -79,46 +77,78 @@ func (d *traefik3Decoder) base(e *element) (r rules.Rule, why string) {
 	}, ""
 }
 
-// ports are where a router's entry points listen, as far as lb speaks there.
-func (d *traefik3Decoder) ports(e *element) (ports []uint16, why string) {
+// sockets are where a router listens. With a tls section it does so on entry points
+// for https, without one on each as it is.
+func (d *traefik3Decoder) sockets(e *element) (sockets []socket, why string) {
+	secure := e.section("tls")
 	names := e.list("entryPoints")
 	if len(names) == 0 {
 		names = []string{d.o.DefaultEntryPoint}
+		if secure {
+			names = []string{secureEntryPoint}
+		}
 	}
 	for _, name := range names {
-		port, known := d.o.EntryPoints[name]
+		at, reason := d.socket(name, secure)
 		switch {
-		case !known:
-			all := slices.Sorted(maps.Keys(d.o.EntryPoints))
-			why = fmt.Sprintf("unknown entry point %q%s; known are %s", name, didYouMean(name, all), strings.Join(all, ", "))
-		case speaksTLS(name, port):
-			why = fmt.Sprintf("entry point %q: https is not supported yet", name)
-		case slices.Contains(ports, port):
-			continue
+		case reason == "" && slices.Contains(sockets, at):
+		case reason == "":
+			sockets = append(sockets, at)
 		default:
-			ports = append(ports, port)
-			continue
-		}
-		if len(names) > 1 {
-			d.w.warn(d.s, e.label("entryPoints"), "%s", why)
+			if why = reason; len(names) > 1 {
+				d.w.warn(d.s, e.label("entryPoints"), "%s", why)
+			}
 		}
 	}
-	if len(ports) > 0 {
-		return ports, ""
+	if len(sockets) > 0 {
+		return sockets, ""
 	}
 	return nil, why
 }
 
-// add makes a rule of base for each port and target.
-func (d *traefik3Decoder) add(base rules.Rule, ports []uint16, targets []target3) {
-	for _, port := range ports {
-		base.Port = port
-		if base.Refuse != "" {
-			d.w.Rules = append(d.w.Rules, base)
+// socket is where an entry point listens, and what HTTP routers find there.
+func (d *traefik3Decoder) socket(name string, secure bool) (at socket, why string) {
+	port, why := d.entryPoint(name)
+	switch {
+	case why != "":
+		return at, why
+	case speaksTLS(name, port) || secure && !speaksPlain(name, port):
+		return socket{port, rules.HTTPS}, ""
+	case secure:
+		return at, fmt.Sprintf("entry point %q is one for http, and the router asks for tls; want %s", name, secureEntryPoint)
+	}
+	return socket{port: port}, ""
+}
+
+func (d *traefik3Decoder) entryPoint(name string) (port uint16, why string) {
+	port, known := d.o.EntryPoints[name]
+	if !known {
+		all := slices.Sorted(maps.Keys(d.o.EntryPoints))
+		why = fmt.Sprintf("unknown entry point %q%s; known are %s", name, didYouMean(name, all), strings.Join(all, ", "))
+	}
+	return port, why
+}
+
+// options refuses a rule whose tls.options may demand client certificates: lb
+// knows the default ones alone.
+func (d *traefik3Decoder) options(r *rules.Rule, e *element) {
+	v, _ := e.get("tls.options")
+	if name, _, _ := strings.Cut(v.text, "@"); name == "" || name == "default" || r.Refuse != "" {
+		return
+	}
+	r.Refuse = fmt.Sprintf("tls.options %q are not known here, and may ask for client certificates; lb has tls.client_auth", v.text)
+	d.w.reject(d.s, v.label, e.name, "%s; the rule serves nothing", r.Refuse)
+}
+
+// add makes a rule of base for each socket and target.
+func (d *traefik3Decoder) add(base rules.Rule, sockets []socket, targets []target3, acme bool) {
+	for _, at := range sockets {
+		r := at.on(base, acme)
+		if r.Refuse != "" {
+			d.w.Rules = append(d.w.Rules, r)
 			continue
 		}
 		for _, t := range targets {
-			r := base
 			r.Service, r.Weight, r.Divides, r.ServerHost = t.service, t.weight, t.weight != nil, t.serverHost
 			d.w.Rules = append(d.w.Rules, r)
 		}

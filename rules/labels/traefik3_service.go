@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
 
@@ -170,8 +171,12 @@ func (s *service3) setAddress() (why string) {
 }
 
 func (s *service3) setScheme(scheme string) (why string) {
-	if s.group.Scheme = scheme; scheme != "http" {
-		return fmt.Sprintf("service %q: its servers speak %s, which is not supported yet; want http", s.name, scheme)
+	switch s.group.Scheme = scheme; scheme {
+	case "http":
+	case "https":
+		s.group.Service.TLS = &health.TLS{}
+	default:
+		return fmt.Sprintf("service %q: its servers speak %s, which is not supported yet; want http or https", s.name, scheme)
 	}
 	return ""
 }
@@ -188,6 +193,9 @@ func (s *service3) setURL(fixed string, preserve bool) (why string) {
 		s.warn(s.label("loadBalancer.server.url"), "the path %q is not used; requests keep theirs", u.Path)
 	}
 	port := 80
+	if u.Scheme == "https" {
+		port = 443
+	}
 	if p := u.Port(); p != "" {
 		if port, err = strconv.Atoi(p); err != nil || port < 1 || port > math.MaxUint16 {
 			return fmt.Sprintf("service %q: server.url %q: port %s is not a port; want 1 to 65535", s.name, fixed, p)

@@ -52,10 +52,8 @@ func TestTraefik3_LeftOut(t *testing.T) {
 		`! traefik.http.routers.x.tls: "yes" is neither true nor false; the router is left out`)
 	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.Rule=Host(`y`)",
 		`! traefik.http.routers.x.rule: it contradicts traefik.http.routers.x.Rule; neither counts; the router is left out`)
-	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.tls.certresolver=le",
-		"! traefik.http.routers.x.tls.certresolver: https is not supported yet; the router is left out")
-	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoints=websecure",
-		`! traefik.http.routers.x.entrypoints: entry point "websecure": https is not supported yet; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoints=web\ntraefik.http.routers.x.tls=true",
+		`! traefik.http.routers.x.entrypoints: entry point "web" is one for http, and the router asks for tls; want websecure; the router is left out`)
 	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoints=webb",
 		`! traefik.http.routers.x.entrypoints: unknown entry point "webb"; did you mean "web"?; known are http, https, web, websecure; the router is left out`)
 	f("traefik.http.routers.x.rule=Host(`x`, `y`)\ntraefik.http.routers.x.ruleSyntax=v2",
@@ -67,7 +65,13 @@ func TestTraefik3_LeftOut(t *testing.T) {
 	f("traefik.http.router.x.rule=Host(`x`)", `! traefik.http.router.x.rule: unknown label; did you mean "http.routers"?`)
 	f("traefik.http.routers.x=true", `! traefik.http.routers.x: it says nothing about "x"`)
 	f("traefik.http.routers=true", `! traefik.http.routers: it names none of the routers`)
-	f("traefik.tcp.routers.x.rule=HostSNI(`x`)", "! traefik.tcp.routers.x.rule: TCP is not supported yet; the router is left out")
+	f("traefik.tcp.routers.x.rule=HostSNI(`*`)",
+		"! traefik.tcp.routers.x.rule: it has to name an entry point: each port speaks one protocol, and web speaks http; the router is left out")
+	f("traefik.tcp.routers.x.tls=true", "! traefik.tcp.routers.x.tls: it has no rule; want HostSNI(`*`), or HostSNI with a name and tls; the router is left out")
+	f("traefik.tcp.routers.x.rule=HostSNI(`*`)\ntraefik.tcp.routers.x.entrypoints=db",
+		`! traefik.tcp.routers.x.entrypoints: unknown entry point "db"; known are http, https, web, websecure; the router is left out`)
+	f("traefik.udp.routers.x.entrypoints=web\ntraefik.udp.routers.x.service=a@file",
+		`! traefik.udp.routers.x.service: service "a@file" is defined outside the labels (file), which lb does not read; the router is left out`)
 }
 
 func TestTraefik3_Warnings(t *testing.T) {
@@ -78,15 +82,15 @@ func TestTraefik3_Warnings(t *testing.T) {
 		require.Empty(t, w.Rules[0].Refuse)
 		require.Equal(t, want, problems(w))
 	}
-	f("traefik.http.routers.x.entrypoints=web,websecure",
-		`traefik.http.routers.x.entrypoints: entry point "websecure": https is not supported yet`)
+	f("traefik.http.routers.x.entrypoints=web,websecure\ntraefik.http.routers.x.tls=true",
+		`traefik.http.routers.x.entrypoints: entry point "web" is one for http, and the router asks for tls; want websecure`)
 	f("traefik.http.routers.x.priority=high", `traefik.http.routers.x.priority: "high" is not a number`)
 	f("traefik.http.routers.x.tls=false")
 	f("traefik.http.routers.x.observability.metrics=false",
 		"traefik.http.routers.x.observability.metrics: observability.metrics is known, but not supported yet; the rest works without it")
 	f("traefik.http.routers.x.quux=1", "traefik.http.routers.x.quux: unknown label")
 	f("traefik.tls.stores.default.defaultgeneratedcert.resolver=le",
-		"traefik.tls.stores.default.defaultgeneratedcert.resolver: certificates are not supported yet; lb speaks plain HTTP")
+		"traefik.tls.stores.default.defaultgeneratedcert.resolver: which certificates there are the configuration says alone: certs, default_cert, acme")
 	f("traefik.http.services.s.loadbalancer.sticky.cookie.name=c",
 		"traefik.http.services.s.loadbalancer.sticky.cookie.name: loadBalancer.sticky.cookie.name is known, but not supported yet; the rest works without it")
 	f("traefik.http.services.s.loadbalancer.strategy=p2c",
@@ -127,7 +131,9 @@ func TestTraefik3_Refuse(t *testing.T) {
 	f("traefik.http.services.s.server.port=80",
 		`service "s": label traefik.http.services.s.server.port: unknown label (did you mean "traefik.http.services.s.loadBalancer.server.port"?)`)
 	f("traefik.http.services.s.loadbalancer.server.port=70000", `service "s": server.port 70000 is not a port; want 1 to 65535`)
-	f("traefik.http.services.s.loadbalancer.server.scheme=https", `service "s": its servers speak https, which is not supported yet; want http`)
+	f("traefik.http.services.s.loadbalancer.server.scheme=h2c", `service "s": its servers speak h2c, which is not supported yet; want http or https`)
+	f("traefik.http.routers.x.tls.options=mtls@file",
+		`tls.options "mtls@file" are not known here, and may ask for client certificates; lb has tls.client_auth`)
 }
 
 func TestTraefik3_ChainsOfChainsEnd(t *testing.T) {
@@ -257,7 +263,7 @@ func TestTraefik3_HealthCheck(t *testing.T) {
 		require.Empty(t, w.Rules[0].Refuse)
 	}
 	without(at+"mode=grpc", at+`mode: there is no health check: mode "grpc" is not supported yet; want http`)
-	without(at+"path=/\n"+at+"scheme=https", at+`path: there is no health check: scheme "https" is not supported yet; want http`)
+	without(at+"path=/\n"+at+"scheme=ftp", at+`path: there is no health check: scheme "ftp": want http or https`)
 	without(at+"path=/\n"+at+"intervall=1s", at+"path: there is no health check: one of its labels cannot be used")
 	without(at+"path=/\n"+at+"status=99", at+`path: there is no health check: expect_status "99": "99" is no status; want codes from 100 to 599 like 200,204,300-399`)
 }
