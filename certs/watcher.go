@@ -16,9 +16,10 @@ const (
 	// watchEvery is how often files are looked at. Polling sees what inotify does
 	// not: network file systems, and swaps of a symlink further up the path.
 	watchEvery = time.Second
-	// watchShare bounds what looking may cost: with very many files they are looked
-	// at less often, so that it takes a fiftieth of one CPU at most.
+	// watchShare keeps looking cheap: very many files are looked at less often, so
+	// that it takes a fiftieth of the time, but every watchSlow at the latest.
 	watchShare = 50
+	watchSlow  = 5 * time.Second
 	// watchQuiet is how long files must stay as they are before they are read,
 	// because a certificate and its key are written one after the other.
 	watchQuiet = 100 * time.Millisecond
@@ -90,7 +91,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			w.reload()
 			began = time.Now() // reading is not looking
 		}
-		wait = max(watchEvery, watchShare*time.Since(began))
+		wait = min(max(watchEvery, watchShare*time.Since(began)), watchSlow)
 	}
 }
 
