@@ -169,6 +169,9 @@ func (c *client) readHead() {
 		}
 		n, ok := c.receive(buf)
 		if !ok {
+			if c.phase == phaseIdle && c.tls != nil && c.Attached() && c.tls.Inside() {
+				c.headBegins(c.lst.state.Load())
+			}
 			return
 		}
 		if c.in != nil {
@@ -194,8 +197,7 @@ func (c *client) handle(data []byte) {
 	}
 	if !ok {
 		if c.phase == phaseIdle {
-			c.phase = phaseHead
-			c.SetDeadline(k.loop.Now() + int64(state.opts.HeaderTimeout))
+			c.headBegins(state)
 		}
 		c.headSeen = int32(len(data))
 		c.keep(data)
@@ -208,6 +210,13 @@ func (c *client) handle(data []byte) {
 	x := k.newExchange()
 	c.x = x
 	x.start(c, state, data)
+}
+
+// headBegins is called when part of a head has arrived, or of the TLS record that
+// it is in.
+func (c *client) headBegins(state *portState) {
+	c.phase = phaseHead
+	c.SetDeadline(c.core.loop.Now() + int64(state.opts.HeaderTimeout))
 }
 
 // unfinished says of a head that trickles in, and of which seen bytes were
@@ -235,6 +244,7 @@ func (c *client) next() {
 func (c *client) finish() {
 	k := c.core
 	c.x = nil
+	c.sayEnd()
 	if !c.out.empty() {
 		c.phase = phaseFlush
 		c.SetDeadline(k.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))

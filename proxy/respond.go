@@ -13,6 +13,9 @@ const readsPerEvent = 8
 // take what was said before.
 func (x *Exchange) upstreamReadable() {
 	u := x.up
+	if u.shaking() { // what there is to be read is the handshake's
+		return
+	}
 	for range readsPerEvent {
 		if x.stage == stageTunnel { // already, or since the last read
 			x.tunnelDown()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -38,6 +39,10 @@ type simBed struct {
 	rule     rules.Rule
 	listened int // listening sockets
 	panics   []string
+
+	front  *tls.Config // of clients, nil: in the clear
+	back   *tls.Config // of backends
+	shakes []func()    // stop the handshakes of clients and backends
 }
 
 func newSimBed(t testing.TB, seed uint64, loops int) *simBed {
@@ -51,6 +56,7 @@ func newSimBed(t testing.TB, seed uint64, loops int) *simBed {
 	}
 	p, err := New(Config{
 		Loops: loops, Seed: seed, Log: zap.NewNop(),
+		Work: func(f func()) { f() },
 		System: func() (loop.System, error) {
 			s := systems[0]
 			systems = systems[1:]
@@ -122,12 +128,16 @@ var garbage = bytes.Repeat([]byte{0xee}, 300)
 // returns what is left that should not be.
 func (b *simBed) settle() (left []string) {
 	b.step(func() bool { return false })
+	for _, stop := range b.shakes {
+		stop()
+	}
 	f := func(n int, what string) {
 		if n != 0 {
 			left = append(left, fmt.Sprint(n, " ", what))
 		}
 	}
 	f(int(b.connections.Load()), "connections counted")
+	f(int(b.shaking.Load()), "handshakes counted")
 	for _, at := range b.registry.All() {
 		f(at.InFlight(), "in flight at "+at.Addr.String())
 	}
@@ -152,18 +162,15 @@ func (b *simBed) settle() (left []string) {
 
 // simScript is a client or a backend that keeps what it gets.
 type simScript struct {
-	*loop.SimPeer
+	*simPeer
 	got string
 }
 
-func (s *simScript) keep(p *loop.SimPeer) {
-	s.SimPeer = p
-	p.Handle = func(p *loop.SimPeer) { s.got += p.Read() }
-}
+func (s *simScript) take(p *simPeer) { s.got += p.Read() }
 
 func (b *simBed) client(text string) *simScript {
 	s := &simScript{}
-	s.keep(b.Dial(simFront))
+	s.simPeer = b.dial(s.take)
 	s.Write(text)
 	return s
 }
@@ -173,18 +180,26 @@ func (b *simBed) serve(n int) (conns func() []*simScript) {
 	var all []*simScript
 	b.Sim.Serve(simBack(n), func(p *loop.SimPeer) {
 		s := &simScript{}
-		s.keep(p)
+		s.simPeer = b.accept(p, s.take)
 		all = append(all, s)
 	})
 	return func() []*simScript { return all }
 }
 
 // trickle has p write a byte every ns nanoseconds.
-func (b *simBed) trickle(p *loop.SimPeer, text string, ns int64) {
+func (b *simBed) trickle(p *simPeer, text string, ns int64) {
 	if text != "" {
 		p.Write(text[:1])
 		b.After(ns, func() { b.trickle(p, text[1:], ns) })
 	}
+}
+
+// forwarding is what a backend is told of simulated clients.
+func (b *simBed) forwarding() string {
+	if b.front != nil {
+		return strings.Replace(forwarding, "Proto: http", "Proto: https", 1)
+	}
+	return forwarding
 }
 
 const forwarding = "X-Forwarded-For: 10.9.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\nX-Forwarded-Host: x.test\r\n"
@@ -213,7 +228,7 @@ func exchangeThree(b *simBed) {
 	backends := b.serve(1)
 	b.use(1)
 	c := b.client("POST /up?q=1 HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n\r\n")
-	want := "POST /up?q=1 HTTP/1.1\r\nHost: x.test\r\nTrailer: T\r\n" + forwarding +
+	want := "POST /up?q=1 HTTP/1.1\r\nHost: x.test\r\nTrailer: T\r\n" + b.forwarding() +
 		"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n\r\n"
 	b.run(func() bool { return len(backends()) == 1 && len(backends()[0].got) >= len(want) })
 	back := backends()[0]
@@ -227,20 +242,20 @@ func exchangeThree(b *simBed) {
 
 	c.got = ""
 	c.Write("GET /two HTTP/1.1\r\nHost: x.test\r\n\r\n")
-	want = "GET /two HTTP/1.1\r\nHost: x.test\r\n" + forwarding + "\r\n"
+	want = "GET /two HTTP/1.1\r\nHost: x.test\r\n" + b.forwarding() + "\r\n"
 	b.run(func() bool { return len(back.got) >= len(want) })
 	require.Equal(b.t, want, back.got)
 	c.Write("PUT /three HTTP/1.1\r\nHost: x.test\r\nContent-Length: 3\r\n\r\nxyzHEAD /four HTTP/1.1\r\nHost: x.test\r\nConnection: close\r\n\r\n")
 	back.got = ""
 	back.Write("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")
-	want = "PUT /three HTTP/1.1\r\nHost: x.test\r\n" + forwarding + "Content-Length: 3\r\n\r\nxyz"
+	want = "PUT /three HTTP/1.1\r\nHost: x.test\r\n" + b.forwarding() + "Content-Length: 3\r\n\r\nxyz"
 	b.run(func() bool { return len(back.got) >= len(want) })
 	require.Equal(b.t, want, back.got)
 	require.Equal(b.t, "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok", c.got)
 
 	c.got, back.got = "", ""
 	back.Write("HTTP/1.1 204 No Content\r\n\r\n")
-	want = "HEAD /four HTTP/1.1\r\nHost: x.test\r\n" + forwarding + "\r\n"
+	want = "HEAD /four HTTP/1.1\r\nHost: x.test\r\n" + b.forwarding() + "\r\n"
 	b.run(func() bool { return len(back.got) >= len(want) })
 	require.Equal(b.t, want, back.got)
 	back.Write("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
@@ -263,15 +278,14 @@ func TestSlowloris_IsCutAtTheHeaderTimeout(t *testing.T) {
 	var ended []int64
 	for i := range 200 {
 		c := &simScript{}
-		c.SimPeer = b.Dial(simFront)
-		c.Handle = func(p *loop.SimPeer) {
+		c.simPeer = b.dial(func(p *simPeer) {
 			if c.got += p.Read(); p.Ended() {
 				ended = append(ended, b.Now()-start)
 				p.Close()
 			}
-		}
+		})
 		text := fmt.Sprintf("GET /%d HTTP/1.1\r\nHost: x\r\nX: %s", i, strings.Repeat("a", 300))
-		b.trickle(c.SimPeer, text, 100e6) // which would take half a minute
+		b.trickle(c.simPeer, text, 100e6) // which would take half a minute
 		clients = append(clients, c)
 	}
 	b.run(func() bool { return len(ended) == len(clients) })

@@ -9,7 +9,7 @@ import (
 
 // simUpstream is one connection as a simulated backend sees it.
 type simUpstream struct {
-	*loop.SimPeer
+	*simPeer
 	w       *simWorld
 	r       simReader
 	msg     *simMessage // whose body is being read
@@ -23,8 +23,8 @@ type simUpstream struct {
 // serve opens backend n.
 func (w *simWorld) serve(n int) {
 	w.Sim.Serve(simBack(n), func(p *loop.SimPeer) {
-		u := &simUpstream{w: w, SimPeer: p}
-		p.Handle = func(*loop.SimPeer) { u.handle() }
+		u := &simUpstream{w: w}
+		u.simPeer = w.accept(p, func(*simPeer) { u.handle() })
 	})
 }
 
@@ -138,7 +138,7 @@ func (u *simUpstream) answer() {
 	if doomed && p.fate == fateTruncate {
 		text, spoiled = text[:u.w.rng.IntN(len(text))], true
 	}
-	u.w.say(u.SimPeer, text, func() {
+	u.w.say(u.simPeer, text, func() {
 		p.said[u.hit-1] = !spoiled
 		switch {
 		case doomed && p.fate == fateTruncate && (p.ends() || u.w.rng.IntN(2) == 0):
@@ -188,13 +188,13 @@ func (u *simUpstream) open() {
 	p := u.plan
 	p.said[u.hit-1] = true
 	u.Write(accepted)
-	u.tunnel = &simTunnel{w: u.w, p: u.SimPeer, name: "up", id: p.id, want: p.up}
+	u.tunnel = &simTunnel{w: u.w, p: u.simPeer, name: "up", id: p.id, want: p.up}
 	u.tunnel.take(string(u.r.in))
 	u.tunnel.begin(p.down)
 }
 
 // say writes text in pieces, with pauses, and then calls done.
-func (w *simWorld) say(p *loop.SimPeer, text string, done func()) {
+func (w *simWorld) say(p *simPeer, text string, done func()) {
 	n := len(text)
 	if n > 1 && w.rng.IntN(2) == 0 {
 		n = 1 + w.rng.IntN(n)
@@ -210,7 +210,7 @@ func (w *simWorld) say(p *loop.SimPeer, text string, done func()) {
 // simTunnel is one end of a tunnel.
 type simTunnel struct {
 	w    *simWorld
-	p    *loop.SimPeer
+	p    *simPeer
 	name string
 	id   int
 	got  strings.Builder

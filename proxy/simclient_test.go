@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"arzur.net/lb/proxy/loop"
 )
 
 // simClient is one connection of a client and the requests it sends there.
 type simClient struct {
-	*loop.SimPeer
+	*simPeer
 	w         *simWorld
 	r         simReader
 	msg       *simMessage // whose body is being read
@@ -29,8 +27,7 @@ type simClient struct {
 }
 
 func (c *simClient) begin() {
-	c.SimPeer = c.w.Dial(simFront)
-	c.Handle = func(*loop.SimPeer) { c.handle() }
+	c.simPeer = c.w.dial(func(*simPeer) { c.handle() })
 	if !c.pipelined {
 		c.send()
 		return
@@ -41,7 +38,7 @@ func (c *simClient) begin() {
 		all.WriteString(p.head + p.raw)
 	}
 	c.sent = len(c.plans)
-	c.w.say(c.SimPeer, all.String(), c.allSent)
+	c.w.say(c.simPeer, all.String(), c.allSent)
 }
 
 func (c *simClient) allSent() {
@@ -64,17 +61,17 @@ func (c *simClient) send() {
 		}
 	}
 	if !p.expect {
-		c.w.say(c.SimPeer, p.head+p.raw, sent)
+		c.w.say(c.simPeer, p.head+p.raw, sent)
 		return
 	}
 	body := func() {
 		if c.waiting != nil && !c.over && c.next < c.sent {
 			c.waiting = nil
-			c.w.say(c.SimPeer, p.raw, sent)
+			c.w.say(c.simPeer, p.raw, sent)
 		}
 	}
 	c.waiting = body
-	c.w.say(c.SimPeer, p.head, func() { c.w.After(1e9, body) })
+	c.w.say(c.simPeer, p.head, func() { c.w.After(1e9, body) })
 }
 
 func (c *simClient) handle() {
@@ -188,7 +185,7 @@ func (c *simClient) open(m *simMessage) {
 	}
 	p.answered = true
 	c.next++
-	c.tunnel = &simTunnel{w: c.w, p: c.SimPeer, name: "down", id: p.id, want: p.down}
+	c.tunnel = &simTunnel{w: c.w, p: c.simPeer, name: "down", id: p.id, want: p.down}
 	c.tunnel.take(string(c.r.in))
 	c.tunnel.begin(p.up)
 }
@@ -220,7 +217,7 @@ func (c *simClient) check(m *simMessage) {
 }
 
 // ourErrors are the statuses that the engine may answer with by itself.
-var ourErrors = []int{400, 408, 413, 414, 431, 501, 502, 503, 504, 505}
+var ourErrors = []int{400, 408, 413, 414, 421, 431, 501, 502, 503, 504, 505}
 
 func (c *simClient) checkError(p *simPlan, m *simMessage) {
 	switch {

@@ -20,7 +20,7 @@ func tunnelBed(t *testing.T, say string, change func(*simBed, *simScript)) (*sim
 	b := newSimBed(t, 1, 1)
 	back := &simScript{}
 	b.Sim.Serve(simBack(1), func(p *loop.SimPeer) {
-		back.keep(p)
+		back.simPeer = b.accept(p, back.take)
 		back.Write(accepted + say)
 		change(b, back)
 	})
@@ -54,7 +54,7 @@ func TestTunnel_WaitingBytesOutliveBothEnds(t *testing.T) {
 	b.run(func() bool { return !x.up.out.empty() })
 	back.CloseWrite()
 	b.run(func() bool { return x.downShut })
-	back.keep(back.SimPeer)
+	back.Handle = func(*loop.SimPeer) { back.got += back.Read() }
 	back.got = back.Read()
 	b.run(back.Ended)
 	require.Len(t, back.got, 3000)
@@ -272,8 +272,8 @@ func TestStalledClient_LeavesTheBackendItsTimeOnceItReadsAgain(t *testing.T) {
 	b.step(func() bool {
 		return len(b.cores[0].clients) == 1 && b.cores[0].clients[0].phase == phaseExchange && !b.cores[0].clients[0].out.empty()
 	})
-	s := &simScript{}
-	s.keep(c)
+	s := &simScript{simPeer: &simPeer{SimPeer: c}}
+	c.Handle = func(*loop.SimPeer) { s.got += s.Read() }
 	s.got = c.Read()
 	b.After(int64(b.opts.WriteTimeout+b.opts.ResponseBodyTimeout)/2, func() { back.Write("end") })
 	b.run(func() bool { return s.Ended() || strings.HasSuffix(s.got, "end") })

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -56,6 +57,7 @@ func newSimWorld(t testing.TB, seed uint64) *simWorld {
 	case faultsAll:
 		w.spoil()
 	}
+	w.secure(rand.New(rand.NewPCG(seed, 2)))
 	for n := range w.backends {
 		w.serve(n)
 	}
@@ -65,6 +67,21 @@ func newSimWorld(t testing.TB, seed uint64) *simWorld {
 	}
 	w.disturb()
 	return w
+}
+
+// secure draws who speaks TLS.
+func (w *simWorld) secure(r *rand.Rand) {
+	if r.IntN(4) == 0 {
+		w.secureFront()
+		w.front.MaxVersion = pick[uint16](r, tls.VersionTLS12, tls.VersionTLS13)
+	}
+	if r.IntN(4) == 0 {
+		w.secureBack()
+		w.back.MaxVersion = pick[uint16](r, tls.VersionTLS12, tls.VersionTLS13)
+		if w.level < faultsAll {
+			w.opts.ConnectTimeout = time.Hour // a handshake a byte at a time takes its time
+		}
+	}
 }
 
 // spoil draws faults and short timeouts.
@@ -241,7 +258,7 @@ func (w *simWorld) judge() {
 		}
 	}
 	for n, c := range w.clients {
-		if c.SimPeer == nil {
+		if c.simPeer == nil {
 			w.complain("client %d never began", n)
 		} else if !c.over && (c.tunnel == nil || !c.tunnel.over) {
 			w.complain("client %d is left hanging with %d of %d answers", n, c.next, c.sent)

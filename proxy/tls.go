@@ -174,12 +174,15 @@ func (w *wire) unseal(p []byte) (int, error) {
 	return n, err
 }
 
-// sayEnd tells the peer that what follows is the end, and not a cut.
+// sayEnd tells the peer once, behind what is in out, that what follows is the
+// end and not a cut.
 func (w *wire) sayEnd() {
-	if w.tls == nil || w.tls.TLS == nil || w.tls.Shake() != nil || !w.out.empty() || w.tls.SealEnd() != nil {
+	if w.tls == nil || w.tls.TLS == nil || w.tls.Shake() != nil || w.tls.SealEnd() != nil {
 		return
 	}
-	_, _ = w.core.sys.Write(w.FD(), w.tls.Sealed()) // a peer that takes nothing now sees a cut
+	if end := w.tls.Sealed(); len(end) > 0 {
+		_ = w.out.send(w.core.loop, w.FD(), end, nil) // an error will show again, or be of no matter
+	}
 }
 
 // wasCut says whether the stream ended in a way that anybody could have brought about.

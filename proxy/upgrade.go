@@ -164,7 +164,11 @@ func (x *Exchange) tunnelClientEnded() {
 }
 
 func (x *Exchange) shutUp() {
-	if x.downEnded || x.up.closeWrite() != nil {
+	err := x.up.closeWrite()
+	if err == loop.ErrAgain {
+		return // called again when there is room
+	}
+	if err != nil || x.downEnded {
 		x.endTunnel("")
 	}
 }
@@ -173,8 +177,15 @@ func (x *Exchange) shutDown() {
 	if x.downShut {
 		return
 	}
-	x.downShut = true
-	if x.upEnded || x.client.closeWrite() != nil {
+	if x.upEnded && x.up.out.empty() {
+		x.endTunnel("")
+		return
+	}
+	err := x.client.closeWrite()
+	if err == loop.ErrAgain {
+		return // likewise
+	}
+	if x.downShut = true; err != nil {
 		x.endTunnel("")
 	}
 }

@@ -74,9 +74,13 @@ func (w *wire) flush() error {
 	return w.out.flush(w.core.loop, w.FD())
 }
 
-// closeWrite ends our direction of the stream. out is empty.
+// closeWrite ends our direction of the stream, once out is empty: until then it
+// returns loop.ErrAgain.
 func (w *wire) closeWrite() error {
 	w.sayEnd()
+	if !w.out.empty() {
+		return loop.ErrAgain
+	}
 	return w.core.sys.CloseWrite(w.FD())
 }
 

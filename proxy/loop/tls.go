@@ -76,6 +76,7 @@ var ErrTruncated = errors.New("the TLS stream ended without a close_notify")
 // ErrTruncated at an end without one, ErrAgain when nothing is there, and else
 // the error of the socket or of TLS, of which Sealed may hold an alert.
 func (t *TLS) Read(p []byte) (n int, dry bool, err error) {
+	t.mustBeShaken()
 	t.dry = false
 	t.loop.sealed = t.loop.sealed[:0]
 	for n < len(p) {
@@ -102,6 +103,16 @@ func (t *TLS) Read(p []byte) (n int, dry bool, err error) {
 	return n, false, nil
 }
 
+// mustBeShaken keeps a call from waiting for the handshake, which would be for ever.
+func (t *TLS) mustBeShaken() {
+	if t.shake != nil {
+		panic("BUG: use of a TLS connection before the end of its handshake")
+	}
+}
+
+// Inside reports whether part of a record has arrived, and the rest has not.
+func (t *TLS) Inside() bool { return t.boundary.inside() }
+
 // cause words an error of conn.Read as that of Read.
 func (t *TLS) cause(err error) error {
 	switch {
@@ -116,6 +127,7 @@ func (t *TLS) cause(err error) error {
 // Seal encrypts a and then b. The beginning of b goes into the record of a if
 // there is room behind a, in its own memory, which is written to.
 func (t *TLS) Seal(a, b []byte) error {
+	t.mustBeShaken()
 	t.loop.sealed = t.loop.sealed[:0]
 	if n := min(len(b), cap(a)-len(a), maxRecord-len(a)%maxRecord); len(a) > 0 {
 		a, b = append(a, b[:n]...), b[n:]
