@@ -72,6 +72,7 @@ type Exchange struct {
 	failed   *failure // what went wrong last
 	detail   string   // more about it, for the log
 
+	question *question  // of a challenge, unanswered yet; nil: none
 	heldFrom int64      // since when it has been held, 0: never
 	known    *portState // whose Table it has looked at for a Target, once held
 
@@ -135,6 +136,7 @@ func (x *Exchange) start(c *client, state *portState, data []byte) {
 	default:
 		fail = x.compose(r)
 	}
+	asked := x.questionOf(r)
 	n, bad := x.takeBody(data[r.Head:])
 	if bad != nil && fail == nil {
 		fail = bad
@@ -143,6 +145,16 @@ func (x *Exchange) start(c *client, state *portState, data []byte) {
 	if c.in != nil && r.Has(http1.IDUpgrade) {
 		c.last = true // what follows may be in the protocol that was asked for, and never a request
 	}
+	if asked != nil {
+		asked.fail = fail
+		x.ask(asked)
+		return
+	}
+	x.proceed(fail)
+}
+
+// proceed answers a request that has been looked at, or has a server answer it.
+func (x *Exchange) proceed(fail *failure) {
 	switch {
 	case fail != nil:
 		x.fail(fail, "")

@@ -189,6 +189,8 @@ func (x *Exchange) clientGone() {
 // clientExpired handles a deadline on the client's side.
 func (x *Exchange) clientExpired() {
 	switch {
+	case x.question != nil:
+		x.question.answered(nil, false)
 	case x.held:
 		x.core.resume(x)
 	case x.stage == stageQueued && x.giveUp > 0 && x.core.loop.Now() >= x.giveUp:

@@ -54,6 +54,9 @@ func (x *Exchange) end() {
 		k.stats.tunnels.add(-1)
 	}
 	x.stage = stageDone
+	if x.question != nil {
+		x.question.x = nil
+	}
 	k.observe(x)
 	if x.buf != nil {
 		k.loop.Put(x.buf)

@@ -179,6 +179,19 @@ func TestACME_RulesGetTheirCertificates(t *testing.T) {
 	require.Equal(t, 2, ca.orders())
 }
 
+func TestACME_OverHTTPAlone(t *testing.T) {
+	ca := startPebble(t)
+	https, server, host := freePort(t), named(t, "web"), "a.example.net"
+	p := start(t, "-config", write(t, "rules.yml", ca.rules(t, ca.http, https, filepath.Join(t.TempDir(), "acme"), server, host)), "-admin", "off")
+	p.await(`"a certificate is in use"`)
+	text, err := visitTLS(https, host, ca.roots(t))
+	require.NoError(t, err)
+	require.Equal(t, "web /", text)
+	require.Equal(t, 1, ca.orders())
+	// A server may have orders of its own.
+	require.Equal(t, "web /.well-known/acme-challenge/its-own", askHost(t, ca.http, host, "/.well-known/acme-challenge/its-own"))
+}
+
 func TestACME_TwoOverOneConsulOrderOnce(t *testing.T) {
 	consul, ca := startAgent(t), startPebble(t)
 	t.Setenv("CONSUL_HTTP_ADDR", consul.address)
