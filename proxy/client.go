@@ -72,11 +72,13 @@ func (c *client) writable() bool {
 				c.x.progress() // it is the others' turn again, and time
 			}
 		case loop.ErrAgain:
-			if c.phase == phaseHandshake { // whose deadline no progress moves
-				return true
+			switch c.phase { // it took some: slow is not stalled
+			case phaseHandshake: // whose deadline no progress moves
+			case phaseTunnel:
+				c.x.tunnelMoved()
+			default:
+				c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
 			}
-			// It took some: slow is not stalled.
-			c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
 			return true
 		default:
 			c.gone()

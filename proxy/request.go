@@ -200,7 +200,7 @@ func (x *Exchange) clientExpired() {
 		x.core.dequeue(x)
 		x.fail(&failures[queueTimeout], "")
 	case x.stage == stageTunnel:
-		x.endTunnel("")
+		x.tunnelExpired()
 	case x.clientBusy() || x.stage == stageFlush:
 		x.fail(&failures[clientStalled], "")
 	case x.stage == stageSend && x.takesBody():

@@ -307,7 +307,7 @@ func (x *Exchange) upstreamExpired() {
 	case x.stage == stageRespond:
 		f = &failures[responseStalled]
 	case x.stage == stageTunnel:
-		x.endTunnel("")
+		x.tunnelExpired()
 		return
 	}
 	x.attemptFailed(health.Slow, f, "")

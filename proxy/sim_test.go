@@ -62,15 +62,8 @@ func newSimBed(t testing.TB, seed uint64, loops int) *simBed {
 			systems = systems[1:]
 			return s, nil
 		},
-		Listen: func(addr netip.Addr, port uint16, n int) (fds []int, err error) {
-			for range n {
-				fd, err := b.Sim.Listen(netip.AddrPortFrom(addr, port))
-				require.NoError(t, err)
-				fds = append(fds, fd)
-			}
-			b.listened += n
-			return fds, nil
-		},
+		Listen:    b.opener(b.Sim.Listen),
+		ListenUDP: b.opener(b.Sim.ListenUDP),
 	})
 	require.NoError(t, err)
 	b.Proxy = p
@@ -79,6 +72,19 @@ func newSimBed(t testing.TB, seed uint64, loops int) *simBed {
 		b.loops = append(b.loops, k.loop)
 	}
 	return b
+}
+
+// opener opens sockets of the simulated network.
+func (b *simBed) opener(open func(netip.AddrPort) (int, error)) opener {
+	return func(addr netip.Addr, port uint16, n int) (fds []int, err error) {
+		for range n {
+			fd, err := open(netip.AddrPortFrom(addr, port))
+			require.NoError(b.t, err)
+			fds = append(fds, fd)
+		}
+		b.listened += n
+		return fds, nil
+	}
 }
 
 // use puts the given backends into use.

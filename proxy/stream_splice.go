@@ -20,6 +20,7 @@ func (x *Exchange) spliceUp() bool {
 	k.stats.bytesIn.add(n)
 	switch {
 	case err == loop.ErrAgain && full:
+		x.tunnelMoved() // it took some, now or before
 		return false
 	case err == loop.ErrAgain:
 		c.canRead = false
@@ -54,6 +55,7 @@ func (x *Exchange) spliceDown() bool {
 	k.stats.bytesOut.add(n)
 	switch {
 	case err == loop.ErrAgain && full:
+		x.tunnelMoved() // it took some, now or before
 		return false
 	case err == loop.ErrAgain:
 		u.canRead = false

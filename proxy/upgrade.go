@@ -98,6 +98,7 @@ func (x *Exchange) tunnelUpWritable() {
 	}
 	switch err := u.flush(); {
 	case err == loop.ErrAgain:
+		x.tunnelMoved() // it took some
 		return
 	case err != nil:
 		x.breakTunnel(reason("write", err))
@@ -188,6 +189,17 @@ func (x *Exchange) shutDown() {
 	if x.downShut = true; err != nil {
 		x.endTunnel("")
 	}
+}
+
+// tunnelExpired ends a tunnel after a silence. What still waits for one side is
+// lost then, which must not look like a regular end.
+func (x *Exchange) tunnelExpired() {
+	if x.clientBusy() || !x.up.out.empty() || x.reqSplice.holds() {
+		x.up.reset()
+		x.breakTunnel("idle")
+		return
+	}
+	x.endTunnel("")
 }
 
 // endTunnel closes both sides.
