@@ -242,18 +242,18 @@ func TestSim_StalledIntroductions(t *testing.T) {
 		b.use()
 		start := b.Now()
 		ended := int64(0)
-		c := &simScript{}
-		c.SimPeer = b.Dial(simFront)
+		got := ""
+		c := &simPeer{SimPeer: b.Dial(simFront)}
 		c.Handle = func(p *loop.SimPeer) {
-			c.got += p.Read()
+			got += p.Read()
 			if ended == 0 && (p.Ended() || p.Broken() != nil) {
 				ended = b.Now() - start
 				p.Close()
 			}
 		}
-		b.trickle(c.SimPeer, text, 50e6)
+		b.trickle(c, text, 50e6)
 		b.run(func() bool { return ended != 0 })
-		require.Empty(t, c.got)
+		require.Empty(t, got)
 		require.GreaterOrEqual(t, ended, introTime)
 		require.Less(t, ended, introTime+int64(500e6))
 		require.Empty(t, b.settle())
