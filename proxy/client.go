@@ -236,6 +236,9 @@ func (c *client) next() {
 		return
 	}
 	c.phase = phaseIdle
+	if c.tls != nil {
+		c.tls.Rest()
+	}
 	c.SetDeadline(c.core.loop.Now() + int64(c.core.idleTime(c)))
 	if c.in != nil || c.canRead {
 		c.core.loop.Again(&c.Conn, loop.Readable)

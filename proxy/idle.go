@@ -46,6 +46,9 @@ func (k *core) putIdle(u *upstream, o *Options) {
 		return
 	}
 	u.x = nil
+	if u.tls != nil {
+		u.tls.Rest()
+	}
 	u.slot = int32(len(list.conns))
 	u.served++
 	list.conns = append(list.conns, u)

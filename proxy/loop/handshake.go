@@ -84,6 +84,7 @@ func (h *Handshake) Finish() {
 	if len(t.early) == 0 {
 		t.early = nil
 	}
+	t.Rest()
 }
 
 // Abandon ends a handshake because its connection closes. stepped is not called
