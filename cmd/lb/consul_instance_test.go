@@ -87,7 +87,7 @@ func TestConsul_TagsOfFabioAreServed(t *testing.T) {
 	one, two := host("one"), host("two")
 	a.register("shop", "one", one, nil, "urlprefix-a.example/old strip=/old prepend=/new", "urlprefix-b.example/ host=dst",
 		"urlprefix-c.example/ host=inner.example", "urlprefix-w.example/ weight=0.75", "urlprefix-*.glob.example/", "urlprefix-/any",
-		"urlprefix-r.example/ redirect=301,https://www.example$path", ":5 proto=tcp", "urlprefix-:3306 proto=tcp", "urlprefix-s.example/ proto=https")
+		"urlprefix-r.example/ redirect=301,https://www.example$path", "urlprefix-s.example/ proto=htp", "urlprefix-s.example")
 	a.register("shop", "two", two, nil, "urlprefix-w.example/")
 	p := startWith(t, nil, fmt.Sprintf("address: %q, entry_points: {web: %d}", a.address, port))
 	f := func(host, path, want string) {
@@ -105,7 +105,7 @@ func TestConsul_TagsOfFabioAreServed(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{"one w.example /": 6, "two w.example /": 2}, got)
 	require.Contains(t, curl(t, "-D-", "-o/dev/null", "-H", "Host: r.example", "http://"+local(port)+"/x?y=z"), "Location: https://www.example/x?y=z\r\n")
-	for _, tag := range []string{"urlprefix-:3306 proto=tcp", "urlprefix-s.example/ proto=https"} {
+	for _, tag := range []string{"urlprefix-s.example/ proto=htp", "urlprefix-s.example"} {
 		p.stderr.rewind()
 		p.await("rejected", "consul service shop: tag "+tag)
 	}
