@@ -178,6 +178,9 @@ func (a *ACME) renew(ctx context.Context, name string, old *tls.Certificate, n n
 	limited, cancel := context.WithTimeout(ctx, a.config.timeout)
 	defer cancel()
 	cert, answered, err := a.order(limited, name, n.Challenge)
+	if cert == nil && errors.Is(err, ErrLocked) { // the account is being made
+		return progress{state: ACMEWaiting, cert: old, next: a.config.now().Add(a.config.pause)}
+	}
 	if ctx.Err() != nil && cert == nil {
 		return progress{state: ACMEWaiting, cert: old, err: context.Cause(ctx), next: a.config.now().Add(a.config.pause)}
 	}

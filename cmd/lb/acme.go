@@ -56,10 +56,16 @@ func acmeCache(c *configs.Config) (certs.Cache, error) {
 
 // want has the names of t's rules get certificates.
 func (c *certificates) want(t *rules.Table, config *configs.Config) {
+	if c.acme != nil {
+		c.acme.SetHosts(acmeHosts(t, config.ACME), challenges(t))
+	}
+}
+
+// await puts those into use that the cache has.
+func (c *certificates) await() {
 	if c.acme == nil {
 		return
 	}
-	c.acme.SetHosts(acmeHosts(t, config.ACME), challenges(t))
 	ctx, cancel := context.WithTimeout(context.Background(), cachePatience)
 	defer cancel()
 	c.acme.Load(ctx)

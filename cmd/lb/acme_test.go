@@ -192,6 +192,32 @@ func TestACME_OverHTTPAlone(t *testing.T) {
 	require.Equal(t, "web /.well-known/acme-challenge/its-own", askHost(t, ca.http, host, "/.well-known/acme-challenge/its-own"))
 }
 
+func TestACME_SurvivesAHandOver(t *testing.T) {
+	ca := startPebble(t)
+	host, cache, server := "a.example.net", filepath.Join(t.TempDir(), "acme"), named(t, "web")
+	config := write(t, "rules.yml", ca.rules(t, 0, ca.https, cache, server, host))
+	p := start(t, "-config", config, "-admin", "off")
+	p.await(`"a certificate is in use"`)
+	handOver(t, p)
+	_, err := visitTLS(ca.https, host, ca.roots(t))
+	require.NoError(t, err)
+	require.Equal(t, 1, ca.orders())
+}
+
+func TestACME_WhatChangesAtTheNextStart(t *testing.T) {
+	port, dir := freePort(t), t.TempDir()
+	text := rulesFor(port, namedServer(t, "one"))
+	file := write(t, "rules.yml", text+fmt.Sprintf("acme: {cache: %q}\n", dir))
+	p := start(t, "-config", file, "-admin", "off")
+	write(t, file, text+fmt.Sprintf("acme: {cache: %q, hosts: [a.example.net]}\n", dir))
+	p.signal(syscall.SIGHUP)
+	p.await("reloaded")
+	write(t, file, text+fmt.Sprintf("acme: {cache: %q, hosts: [a.example.net], email: me@example.net}\n", dir))
+	p.signal(syscall.SIGHUP)
+	p.await("setting changes at the next start", `"key":"acme"`)
+	require.Equal(t, 1, strings.Count(p.stderr.String(), "setting changes at the next start"))
+}
+
 func TestACME_TwoOverOneConsulOrderOnce(t *testing.T) {
 	consul, ca := startAgent(t), startPebble(t)
 	t.Setenv("CONSUL_HTTP_ADDR", consul.address)

@@ -107,7 +107,8 @@ func (s *server) apply(v view) error {
 	whole := v
 	table, rejected := s.compile(&v, config)
 	if s.config == nil {
-		s.certs.want(table, config) // before the first client is there
+		s.certs.want(table, config)
+		s.certs.await() // before the first client is there
 	}
 	var closed []rules.Problem // of listeners that cannot be opened
 	for {
