@@ -78,10 +78,7 @@ func (o *openChallenges) answer(ctx context.Context, cache Cache, client *acme.C
 	if err := cache.Put(ctx, key, data); err != nil {
 		return shut, &cacheError{fmt.Errorf("save token: %w", err)}
 	}
-	if c.Type == HTTP01 {
-		return shut, nil // who does not know the token yet looks it up
-	}
-	// A handshake does not wait for a Cache.
+	// Whoever is asked has to know it, or for http-01 at least that there is an order.
 	timer := time.NewTimer(cache.Lag())
 	defer timer.Stop()
 	select {

@@ -103,7 +103,7 @@ func TestACMEConsul_OfThreeOneOrdersAndAllServe(t *testing.T) {
 
 func TestACMEConsul_OneRenewsForAll(t *testing.T) {
 	t.Parallel()
-	p, consul := newPebble(t, 10*time.Second), newConsul(t)
+	p, consul := newPebble(t, 15*time.Second), newConsul(t)
 	one, other := p.newClient(t, consul.cache(), nil), p.newClient(t, consul.cache(), nil)
 	p.behind(one.ACME, other.ACME)
 	for _, c := range []*client{one, other} {
