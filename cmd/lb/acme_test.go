@@ -289,7 +289,9 @@ func TestChallenges_BeginWithTheLikeliest(t *testing.T) {
 		require.Equal(t, want, challenges(l.table))
 	}
 	plain := func(port int) string { return fmt.Sprintf("- {source_port: %d, service: web}\n", port) }
-	secure := func(port int) string { return fmt.Sprintf("- {source_port: %d, protocol: https, service: web}\n", port) }
+	secure := func(port int) string {
+		return fmt.Sprintf("- {source_port: %d, protocol: https, service: web}\n", port)
+	}
 	f(plain(80)+secure(443), certs.HTTP01, certs.TLSALPN01)
 	f(plain(8000)+secure(443), certs.TLSALPN01, certs.HTTP01)
 	f(plain(8000)+secure(8443), certs.HTTP01, certs.TLSALPN01)
