@@ -61,7 +61,8 @@ type ACME struct {
 	mu         sync.Mutex
 	names      map[string]*managed
 	challenges []string
-	dirty      bool // something is yet to be published
+	dirty      bool   // something is yet to be published
+	untold     []turn // what is to be logged once it is
 	orders     map[string]uint64
 
 	open openChallenges
@@ -245,12 +246,12 @@ func (a *ACME) attendTo(ctx context.Context, n *managed) {
 	before := n.cert
 	a.mu.Unlock()
 	p := a.attend(ctx, n.name, before)
-	if ctx.Err() == nil {
-		a.tell(n, p, before)
-	}
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if ctx.Err() == nil {
+		a.untold = append(a.untold, turn{name: n.name, said: n.err, before: before, progress: p})
+	}
 	n.busy, n.seen, n.state, n.err = false, true, p.state, p.err
 	if n.next = p.next; n.again {
 		n.next = a.config.now()
@@ -269,14 +270,17 @@ func (a *ACME) set(name, state string) {
 	}
 }
 
-// publish tells the Store if there is something new.
+// publish tells the Store if there is something new, and then the log.
 func (a *ACME) publish() {
 	a.mu.Lock()
-	dirty := a.dirty
-	a.dirty = false
+	dirty, turns := a.dirty, a.untold
+	a.dirty, a.untold = false, nil
 	a.mu.Unlock()
 	if dirty {
 		a.config.Store.SetACME(a.Status())
+	}
+	for i := range turns {
+		turns[i].tell(a.config.Log)
 	}
 }
 

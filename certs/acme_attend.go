@@ -232,22 +232,27 @@ func (a *ACME) cacheFailed(have *tls.Certificate, err error) progress {
 	return p
 }
 
-// tell logs what an operator wants to know of a name, once.
-func (a *ACME) tell(n *managed, p progress, before *tls.Certificate) {
-	a.mu.Lock()
-	said := n.err
-	a.mu.Unlock()
-	log := a.config.Log.With(zap.String("name", n.name))
-	if p.cert != nil {
-		log = log.With(zap.Time("expires", p.cert.Leaf.NotAfter))
+// turn is how a name came forward.
+type turn struct {
+	progress
+	name   string
+	said   error            // what had gone wrong the time before
+	before *tls.Certificate // what had been there
+}
+
+// tell logs what an operator wants to know of it, once.
+func (t *turn) tell(log *zap.Logger) {
+	log = log.With(zap.String("name", t.name))
+	if t.cert != nil {
+		log = log.With(zap.Time("expires", t.cert.Leaf.NotAfter))
 	}
 	switch {
-	case p.state == ACMERefused:
-		log.Warn("a name cannot have a certificate", zap.Error(p.err))
-	case p.err != nil && (said == nil || said.Error() != p.err.Error()):
-		log.Warn("a certificate cannot be had yet", zap.Error(p.err), zap.Time("next_try", p.next))
-	case p.err == nil && p.cert != nil && (before == nil || said != nil || !before.Leaf.Equal(p.cert.Leaf)):
-		log.Info("a certificate is in use", zap.String("source", "acme"), zap.Time("renewal", p.next))
+	case t.state == ACMERefused:
+		log.Warn("a name cannot have a certificate", zap.Error(t.err))
+	case t.err != nil && (t.said == nil || t.said.Error() != t.err.Error()):
+		log.Warn("a certificate cannot be had yet", zap.Error(t.err), zap.Time("next_try", t.next))
+	case t.err == nil && t.cert != nil && (t.before == nil || t.said != nil || !t.before.Leaf.Equal(t.cert.Leaf)):
+		log.Info("a certificate is in use", zap.String("source", "acme"), zap.Time("renewal", t.next))
 	}
 }
 
