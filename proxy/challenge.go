@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.uber.org/zap"
+
 	"arzur.net/lb/proxy/http1"
 )
 
@@ -34,15 +36,38 @@ func (x *Exchange) questionOf(r *http1.Request) *question {
 	return &question{x: x, host: string(r.Host), path: string(r.Path)}
 }
 
+// maxQuestions bounds how many are asked at once, so that whoever asks for tokens
+// that nobody has costs no goroutine each. The others are routed.
+const maxQuestions = 64
+
 // ask has the Exchange wait for the answer.
 func (x *Exchange) ask(q *question) {
+	p := x.core.proxy
+	if p.questions.Add(1) > maxQuestions {
+		p.questions.Add(-1)
+		x.proceed(q.fail)
+		return
+	}
 	x.question, x.stage = q, stageQueued
 	x.deadline(int64(challengePatience))
 	answer, post := x.state.opts.Challenge, x.core.loop.Post
 	go func() { // ends with answer; the Exchange does not wait for longer than challengePatience
-		body, ok := answer(q.host, q.path)
+		body, ok := p.consult(answer, q)
+		p.questions.Add(-1)
 		post(func() { q.answered(body, ok) })
 	}()
+}
+
+// consult calls answer. Its panic is no answer.
+func (p *Proxy) consult(answer func(host, path string) ([]byte, bool), q *question) (body []byte, ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.panics.add()
+			p.log.Error("panic in the answer to a challenge", zap.Any("value", v), zap.Stack("stack"))
+			body, ok = nil, false
+		}
+	}()
+	return answer(q.host, q.path)
 }
 
 // answered goes on with the Exchange, if it still waits.

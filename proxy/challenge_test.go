@@ -109,3 +109,32 @@ func TestChallenge_ThatIsNotAnsweredIsServed(t *testing.T) {
 	require.Contains(t, got, "server")
 	require.WithinDuration(t, began.Add(challengePatience), time.Now(), 2*time.Second)
 }
+
+func TestChallenge_PanicIsNoAnswer(t *testing.T) {
+	b := newBed(t, func(b *bed) { b.opts.Challenge = func(string, string) ([]byte, bool) { panic("no") } }, named(t, "server"))
+	got := b.exchange(request("GET", "a.test", challengePath+"ours", "Connection: close\r\n"))
+	require.True(t, strings.HasSuffix(got, "server"), got)
+	total, _ := b.Panics()
+	require.EqualValues(t, 1, total)
+}
+
+func TestChallenge_ManyAtOnceAreRouted(t *testing.T) {
+	let, asked := make(chan struct{}), make(chan struct{}, maxQuestions+1)
+	b := newBed(t, func(b *bed) {
+		b.opts.Challenge = func(string, string) ([]byte, bool) {
+			asked <- struct{}{}
+			<-let
+			return nil, false
+		}
+	}, named(t, "server"))
+	for range maxQuestions {
+		_, err := io.WriteString(b.dial(), request("GET", "a.test", challengePath+"ours", ""))
+		require.NoError(t, err)
+		<-asked
+	}
+	got := b.exchange(request("GET", "a.test", challengePath+"ours", "Connection: close\r\n"))
+	require.True(t, strings.HasSuffix(got, "server"), got)
+	require.Empty(t, asked)
+	close(let)
+	require.Eventually(t, func() bool { return b.questions.Load() == 0 }, eventually, tick)
+}

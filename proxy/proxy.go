@@ -42,6 +42,7 @@ type Proxy struct {
 	connections atomic.Int64
 	shaking     atomic.Int64 // TLS handshakes under way
 	identities  identities
+	questions   atomic.Int64 // challenges that wait for their answer
 	panics      panics
 	queueWake   []atomic.Bool
 	empty       chan struct{} // a core has no connections left

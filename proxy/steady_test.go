@@ -129,6 +129,39 @@ func TestSteadyState_AllocatesNothing(t *testing.T) {
 	f("GET / HTTP/1.1\r\nHost: x.test\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n")
 }
 
+func TestSteadyState_TLSAllocatesWhatCryptoTLSDoes(t *testing.T) {
+	const rounds = 1000
+	const response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	b := newTLSBed(t, func(b *tlsBed) { b.loops = 1 }, rawBackend(t, func(c net.Conn) {
+		in, out := make([]byte, 4096), []byte(response)
+		for {
+			if n, err := c.Read(in); err != nil || n == 0 {
+				return
+			}
+			if _, err := c.Write(out); err != nil {
+				return
+			}
+		}
+	}))
+	c := b.dialTLS()
+	out, in := []byte(getA), make([]byte, len(response))
+	exchange := func() {
+		for range rounds {
+			_, err := c.Write(out)
+			if err == nil {
+				_, err = io.ReadFull(c, in)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	exchange() // fills the pools
+	// One small object for each record that is read: the client's and ours.
+	require.Less(t, mallocs(exchange), uint64(2*rounds+rounds/20), "allocations of %d exchanges", rounds)
+	require.Equal(t, response, string(in))
+}
+
 // longBody is how much is sent to those who do not read it, in pieces.
 const longBody = 100 << 20
 
