@@ -192,6 +192,10 @@ func (c *client) handle(data []byte) {
 	if unfinished(data, c.headSeen) {
 		return
 	}
+	if state.stream { // the port has changed, and its servers do not speak HTTP any more
+		c.finish()
+		return
+	}
 	ok, rej := k.req.Parse(data, &state.opts.Limits)
 	if rej != nil {
 		c.refuse(rejected(rej), nil)

@@ -19,6 +19,7 @@ import (
 // Apply stores a new one, and each Exchange keeps the one it started with.
 type portState struct {
 	protocol  string      // one of rules.Protocols; new connections follow a change
+	stream    bool        // of those that are not HTTP
 	tls       *tls.Config // nil: in the clear, or none is known
 	table     *rules.PortTable
 	opts      *Options
@@ -49,7 +50,7 @@ func (l *listener) String() string {
 func (l *listener) use(protocol string, t *rules.PortTable, o *Options) {
 	port := l.socket.Port
 	field := append(strconv.AppendInt([]byte("X-Forwarded-Port: "), int64(port), 10), "\r\n"...)
-	l.state.Store(&portState{protocol: protocol, tls: o.TLS[protocol], table: t, opts: o, port: port, portField: field})
+	l.state.Store(&portState{protocol: protocol, stream: protocol != rules.HTTP && protocol != rules.HTTPS, tls: o.TLS[protocol], table: t, opts: o, port: port, portField: field})
 }
 
 // opener opens n sockets for one address and port.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
 )
 
@@ -282,5 +284,33 @@ func TestStream_AccessLogAndMetrics(t *testing.T) {
 	require.Len(t, lines, 1)
 	for _, want := range []string{`"proto":"tcp"`, `"status":200`, `"service":"web"`, `"bytes_in":5,"bytes_out":6`, `"backend":"` + at + `"`, `"connect_us":`} {
 		require.Contains(t, lines[0], want)
+	}
+}
+
+func TestStream_PortThatChangesTakesNoMoreRequests(t *testing.T) {
+	b := newBed(t, nil, named(t, "a"))
+	c := b.dial()
+	_, body := ask(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, "a", body)
+	b.rule.Protocol = rules.TCP
+	b.service = newBedService(echoServer(t, "b"))
+	b.apply()
+	_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	got, err := io.ReadAll(c)
+	require.True(t, err == nil || errors.Is(err, syscall.ECONNRESET), "%v", err)
+	require.Empty(t, got)
+	said, err := b.say("!")
+	require.NoError(t, err)
+	require.Equal(t, "b!", said)
+}
+
+func TestStream_ServerThatIsDownGetsNothing(t *testing.T) {
+	b := newBed(t, streams(rules.TCP), echoServer(t, "a"), echoServer(t, "b"))
+	b.Table().Backends()[0].Backend.SetDown(true, &health.Verdict{})
+	for range 4 {
+		got, err := b.say("")
+		require.NoError(t, err)
+		require.Equal(t, "b", got)
 	}
 }
