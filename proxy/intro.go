@@ -67,7 +67,7 @@ func (c *client) enter(state *portState) {
 
 // introduce reads on in an introduction.
 func (c *client) introduce() {
-	for c.canRead && (c.phase == phaseProxy || c.phase == phaseHello) {
+	for c.canRead && c.Attached() && (c.phase == phaseProxy || c.phase == phaseHello) {
 		buf := c.core.loop.In()
 		if c.in != nil {
 			buf = c.room(1)
@@ -86,6 +86,9 @@ func (c *client) introduce() {
 		} else {
 			c.readHello(data)
 		}
+	}
+	if c.canRead && c.Attached() { // for whoever comes next
+		c.readable()
 	}
 }
 

@@ -95,6 +95,16 @@ func TestProxyIn_TLS(t *testing.T) {
 	c := &prefixed{Conn: b.dial(), prefix: headerV1} // together with the ClientHello
 	_, body := ask(t, tls.Client(c, b.client), getA)
 	require.Equal(t, "192.0.2.7", body)
+
+	// The rest of the header and a ClientHello that is longer than the buffer in
+	// which the header was begun.
+	before := b.scrape()["lb_client_read_bytes_total"]
+	c = &prefixed{Conn: b.dial(), prefix: headerV1[10:]}
+	_, err := io.WriteString(c.Conn, headerV1[:10])
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return b.scrape()["lb_client_read_bytes_total"] == before+10 }, eventually, tick)
+	_, body = ask(t, tls.Client(c, b.client), getA)
+	require.Equal(t, "192.0.2.7", body)
 }
 
 // prefixed writes prefix before, and with, the first write.
