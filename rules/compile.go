@@ -110,7 +110,7 @@ func (c *compiler) addService(s Service) {
 	}
 	if s.TLS != nil && s.TLS.Insecure {
 		c.problems = append(c.problems, Problem{
-			Origin: s.Origin,
+			Origin: s.Origin, Risk: true,
 			Reason: fmt.Sprintf("service %q: tls: insecure_skip_verify: whoever is on the way to its servers can pose as them, and read and change everything; want ca", s.Name),
 		})
 	}

@@ -183,7 +183,7 @@ func TestCompile_WarnsOfServersThatAreNotVerified(t *testing.T) {
 	table, problems := Compile(Input{Rules: []Rule{{Port: 80, Service: "blog"}}, Services: []Service{s}}, NoBackends{})
 	require.Len(t, table.Entries(), 1)
 	require.Equal(t, []Problem{{
-		Origin: "blog.yml:1",
+		Origin: "blog.yml:1", Risk: true,
 		Reason: `service "blog": tls: insecure_skip_verify: whoever is on the way to its servers can pose as them, and read and change everything; want ca`,
 	}}, problems)
 }

@@ -185,4 +185,5 @@ type Problem struct {
 	Rule   string // its name
 	Reason string // in words, with the fix
 	Fatal  bool   // the rule is not in the Table; else it is, and this is a warning
+	Risk   bool   // it was asked for in words, and is in force: no error in a rules file either
 }

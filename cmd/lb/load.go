@@ -59,8 +59,8 @@ func (f *flags) judge(c *configs.Config) (*loaded, error) {
 	l := &loaded{c, table, slices.Concat(c.Problems, problems)}
 	var errs []error
 	for i := range problems {
-		if !l.inStack(problems[i].Origin) {
-			errs = append(errs, problemError(&problems[i]))
+		if p := &problems[i]; !p.Risk && !l.inStack(p.Origin) {
+			errs = append(errs, problemError(p))
 		}
 	}
 	if len(errs) == 0 && len(table.Entries()) == 0 && !c.Sources.Announce() {
