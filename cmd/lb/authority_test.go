@@ -8,12 +8,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
+	"net/http"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ocsp"
 )
 
 // authority signs certificates of tests.
@@ -76,6 +79,26 @@ func (a *authority) issue(file string, names ...string) *x509.Certificate {
 	require.NoError(a.t, err)
 	write(a.t, file, inPEM("CERTIFICATE", leaf.Raw)+inPEM("CERTIFICATE", a.leaf.Raw)+inPEM("PRIVATE KEY", der))
 	return leaf
+}
+
+// respond has certificates name a responder from now on that says all are good.
+func (a *authority) respond() {
+	a.t.Helper()
+	a.responder = []string{"http://" + testServer(a.t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		question, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		about, err := ocsp.ParseRequest(question)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer := ocsp.Response{SerialNumber: about.SerialNumber, ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+		if der, err := ocsp.CreateResponse(a.leaf, a.leaf, answer, a.key); err == nil {
+			_, _ = w.Write(der)
+		}
+	}))}
 }
 
 // identity is what issue has put into a file.

@@ -17,10 +17,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/crypto/ocsp"
 )
 
 // secureRules serves arzur.net and www.arzur.net over TLS, with certs in dir.
@@ -219,21 +217,7 @@ func TestTLS_HandOverCostsNoRequest(t *testing.T) {
 
 func TestTLS_StaplesWhatTheResponderSays(t *testing.T) {
 	a, dir := newAuthority(t), t.TempDir()
-	a.responder = []string{"http://" + testServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		question, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		about, err := ocsp.ParseRequest(question)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		answer := ocsp.Response{SerialNumber: about.SerialNumber, ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
-		if der, err := ocsp.CreateResponse(a.leaf, a.leaf, answer, a.key); err == nil {
-			_, _ = w.Write(der)
-		}
-	}))}
+	a.respond()
 	a.issue(filepath.Join(dir, "a.pem"), "arzur.net", "www.arzur.net")
 	port, control := freePort(t), freePort(t)
 	start(t, "-config", write(t, "rules.yml", secureRules(port, control, dir, namedServer(t, "one"))))
