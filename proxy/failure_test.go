@@ -165,7 +165,7 @@ func TestMaxConnections_QueuesInOrder(t *testing.T) {
 	go func() { second <- b.exchange(strings.Replace(closing, "/p?q=1", "/2", 1)) }()
 	require.Eventually(t, func() bool { return b.queued() == 1 }, eventually, tick)
 	full := 0
-	for range 4 { // each Loop has a queue of one; whichever these meet, one place is taken
+	for range 16 { // each Loop has a queue of one; some of these meet the other Loop
 		go func() { _ = b.exchange(closing) }()
 	}
 	require.Eventually(t, func() bool { full = int(b.queued()); return full == 2 }, eventually, tick)
