@@ -52,14 +52,12 @@ func (c *client) enter(state *portState) {
 		}
 	case rules.HTTPS:
 		c.SetDeadline(c.core.loop.Now() + c.expectHello(state))
-		if c.in != nil {
-			c.takeHello(c.in)
-		}
+		c.awaitHello(c.in)
 	case rules.TCP:
 		c.startStream(state, nil)
 	default:
 		c.phase = phaseIdle
-		if c.in != nil {
+		if c.in != nil || c.canRead {
 			c.core.loop.Again(&c.Conn, loop.Readable)
 		}
 	}
@@ -118,7 +116,7 @@ func (c *client) readHello(data []byte) {
 	k, i := c.core, c.intro
 	if i.state.protocol == rules.TLS && data[0] != 0 { // all but PostgreSQL's request is the handshake's
 		c.expectHello(i.state)
-		c.takeHello(data)
+		c.awaitHello(data)
 		return
 	}
 	result, rej := i.hello.Parse(data, &k.hello)

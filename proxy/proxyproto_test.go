@@ -306,3 +306,14 @@ func TestProxyOut_BeforeTLS(t *testing.T) {
 	_, body := ask(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.Equal(t, c.LocalAddr().String(), body)
 }
+
+func TestProxyIn_HelloThatFillsTheBufferOfItsHeader(t *testing.T) {
+	b := newTLSBed(t, func(b *tlsBed) { b.loops = 1; behindProxy(b.bed) }, forwardedFor(t))
+	c := b.dial()
+	last := len(headerV2) - 1
+	_, err := io.WriteString(c, headerV2[:last])
+	require.NoError(t, err)
+	b.until(func(k *core) bool { return len(k.clients) == 1 && k.clients[0].in != nil })
+	_, body := ask(t, tls.Client(&prefixed{Conn: c, prefix: headerV2[last:]}, b.client), getA)
+	require.Equal(t, "192.0.2.7", body)
+}

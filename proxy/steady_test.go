@@ -72,6 +72,9 @@ func rawBackend(t *testing.T, serve func(c net.Conn)) string {
 	return l.Addr().String()
 }
 
+// raceDetector says whether these tests run under it.
+var raceDetector bool
+
 // mallocs counts what f allocates anywhere in this process: the least of a few
 // runs, because the rest of the process may wake up during one of them.
 func mallocs(f func()) uint64 {
@@ -157,8 +160,13 @@ func TestSteadyState_TLSAllocatesWhatCryptoTLSDoes(t *testing.T) {
 		}
 	}
 	exchange() // fills the pools
-	// One small object for each record that is read: the client's and ours.
-	require.Less(t, mallocs(exchange), uint64(2*rounds+rounds/20), "allocations of %d exchanges", rounds)
+	// One small object for each record that is read: the client's and ours. Under
+	// the race detector a sync.Pool of crypto/tls forgets at random.
+	most := uint64(2*rounds + rounds/20)
+	if raceDetector {
+		most = 10 * rounds
+	}
+	require.Less(t, mallocs(exchange), most, "allocations of %d exchanges", rounds)
 	require.Equal(t, response, string(in))
 }
 

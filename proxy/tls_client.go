@@ -67,6 +67,14 @@ func (c *client) shakeHands() {
 	}
 }
 
+// awaitHello begins with what of a ClientHello was read already. A read that was
+// filled has left the rest in the socket, which will not be announced again.
+func (c *client) awaitHello(data []byte) {
+	if (len(data) == 0 || !c.takeHello(data)) && c.canRead {
+		c.shakeHands()
+	}
+}
+
 // takeHello begins the handshake once the ClientHello in data is whole.
 func (c *client) takeHello(data []byte) (begun bool) {
 	if loop.HelloEnd(data) || len(data) > helloAhead {
