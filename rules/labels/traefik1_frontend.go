@@ -36,14 +36,17 @@ func (f *frontend) addRules(service, scheme, refuse string) {
 		v.reject(name, "%q, which is %s: %s", text, r.Expr, err)
 		return
 	}
-	f.headers(&r)
+	secure := f.headers(&r)
 	sockets := f.sockets(name)
 	redirect, ok := f.redirect(name)
 	if !ok {
 		return
 	}
 	for _, at := range sockets {
-		r = at.on(r, false)
+		r := at.on(r, false)
+		if r.Protocol == rules.HTTPS {
+			r.ResponseHeaders = follow(secure, r.ResponseHeaders)
+		}
 		f.w.Rules = append(f.w.Rules, f.reachable(redirected(r, redirect), scheme))
 		if r.Refuse == "" {
 			f.w.Rules = append(f.w.Rules, read.slashRules(r, service)...)
@@ -130,6 +133,7 @@ func (f *frontend) sockets(rule string) []socket {
 type redirection struct {
 	rules.Redirect
 	entryPoint uint16 // requests to this port are there already
+	toTLS      bool   // and so are all those over TLS
 }
 
 // redirect reads frontend.redirect.*, nil for none. It is not ok when the rule cannot do without.
@@ -183,7 +187,7 @@ func (f *frontend) redirectPattern(rule string, to *redirection, pattern, replac
 
 // redirected is r with the redirect, unless its port is where the redirect leads to.
 func redirected(r rules.Rule, to *redirection) rules.Rule {
-	if to == nil || to.entryPoint == r.Port || r.Refuse != "" {
+	if to == nil || to.entryPoint == r.Port || to.toTLS && r.Protocol == rules.HTTPS || r.Refuse != "" {
 		return r
 	}
 	r.Redirect = &to.Redirect

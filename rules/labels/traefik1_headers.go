@@ -7,8 +7,9 @@ import (
 	"arzur.net/lb/rules"
 )
 
-// headers reads what frontend.headers.* sets and removes.
-func (f *frontend) headers(r *rules.Rule) {
+// headers reads what frontend.headers.* sets and removes. It returns what
+// responses over TLS get besides.
+func (f *frontend) headers(r *rules.Rule) (secure rules.HeaderEdit) {
 	f.customHeaders("frontend.headers.customRequestHeaders", &r.RequestHeaders, true)
 	f.customHeaders("frontend.headers.customResponseHeaders", &r.ResponseHeaders, false)
 	set := func(property, name, value string) {
@@ -34,15 +35,21 @@ func (f *frontend) headers(r *rules.Rule) {
 	text("frontend.headers.contentSecurityPolicy", "Content-Security-Policy")
 	text("frontend.headers.referrerPolicy", "Referrer-Policy")
 	if f.flag("frontend.headers.isDevelopment", false) {
-		return // then Traefik leaves out what is about https
+		return secure // then Traefik leaves out what is about https
 	}
-	if f.flag("frontend.headers.forceSTSHeader", false) {
-		set("frontend.headers.STSSeconds", "Strict-Transport-Security", f.transportSecurity())
+	value := f.transportSecurity()
+	switch {
+	case value == "":
+	case f.flag("frontend.headers.forceSTSHeader", false):
+		set("frontend.headers.STSSeconds", "Strict-Transport-Security", value)
+	default:
+		secure.Set = []rules.HeaderField{{Name: "Strict-Transport-Security", Value: value}}
 	}
+	return secure
 }
 
-// transportSecurity is the value of Strict-Transport-Security. Without
-// forceSTSHeader it goes out over https only.
+// transportSecurity is the value of Strict-Transport-Security, "" for none.
+// Without forceSTSHeader it goes out over https only (RFC 6797 section 7.2).
 func (f *frontend) transportSecurity() string {
 	v := f.label("frontend.headers.STSSeconds")
 	seconds := 0
@@ -90,7 +97,7 @@ func (f *frontend) sslRedirect() *redirection {
 		f.label("frontend.headers.SSLRedirect").warn("there is no redirect: SSLProxyHeaders, which could end it, is not supported yet")
 		return nil
 	}
-	to := &redirection{Redirect: rules.Redirect{Scheme: "https", Code: 301}, entryPoint: 443}
+	to := &redirection{Redirect: rules.Redirect{Scheme: "https", Code: 301}, toTLS: true}
 	if f.flag("frontend.headers.SSLTemporaryRedirect", false) {
 		to.Code = 302
 	}

@@ -84,11 +84,7 @@ func (m *middleware) setTransportSecurity(development bool) {
 	seconds := m.number("headers.stsSeconds", 0)
 	subdomains, preload := m.flag("headers.stsIncludeSubdomains", false), m.flag("headers.stsPreload", false)
 	forced := m.flag("headers.forceSTSHeader", false)
-	switch {
-	case seconds <= 0 || development:
-		return
-	case !forced:
-		m.warn(m.label("headers.stsSeconds"), "Strict-Transport-Security is sent over https only, which is not supported yet; headers.forceSTSHeader=true sends it always")
+	if seconds <= 0 || development {
 		return
 	}
 	var value strings.Builder
@@ -99,5 +95,10 @@ func (m *middleware) setTransportSecurity(development bool) {
 	if preload {
 		value.WriteString("; preload")
 	}
-	m.response = follow(m.response, rules.HeaderEdit{Set: []rules.HeaderField{{Name: "Strict-Transport-Security", Value: value.String()}}})
+	e := rules.HeaderEdit{Set: []rules.HeaderField{{Name: "Strict-Transport-Security", Value: value.String()}}}
+	if forced {
+		m.response = follow(m.response, e)
+	} else {
+		m.secure = e
+	}
 }

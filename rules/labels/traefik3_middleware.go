@@ -17,8 +17,9 @@ type middleware struct {
 	redirect *rules.Redirect
 	request  rules.HeaderEdit
 	response rules.HeaderEdit
-	chain    []string // the middlewares that it stands for
-	refuse   string   // not "": no rule may serve with it, and why
+	secure   rules.HeaderEdit // of responses over TLS, beside response
+	chain    []string         // the middlewares that it stands for
+	refuse   string           // not "": no rule may serve with it, and why
 	warnings []fault
 }
 

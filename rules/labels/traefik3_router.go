@@ -40,7 +40,7 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		reject(e.label("service"), "%s", why)
 		return
 	}
-	d.edit(&base, e, targets)
+	secure := d.edit(&base, e, targets)
 	d.options(&base, e)
 	acme := e.text("tls.certResolver") != ""
 	d.reportUnread(e)
@@ -48,7 +48,7 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		reject(e.label("service"), "noop@internal serves nothing, and no middleware redirects")
 		return
 	}
-	d.add(base, sockets, targets, acme)
+	d.add(base, secure, sockets, targets, acme)
 }
 
 // addDefaultRouter makes the router of a Subject that has none, for its only service.
@@ -140,10 +140,14 @@ func (d *traefik3Decoder) options(r *rules.Rule, e *element) {
 	d.w.reject(d.s, v.label, e.name, "%s; the rule serves nothing", r.Refuse)
 }
 
-// add makes a rule of base for each socket and target.
-func (d *traefik3Decoder) add(base rules.Rule, sockets []socket, targets []target3, acme bool) {
+// add makes a rule of base for each socket and target. Secure is what responses
+// over TLS get besides.
+func (d *traefik3Decoder) add(base rules.Rule, secure rules.HeaderEdit, sockets []socket, targets []target3, acme bool) {
 	for _, at := range sockets {
 		r := at.on(base, acme)
+		if r.Protocol == rules.HTTPS {
+			r.ResponseHeaders = follow(secure, r.ResponseHeaders)
+		}
 		if r.Refuse != "" {
 			d.w.Rules = append(d.w.Rules, r)
 			continue
@@ -156,7 +160,8 @@ func (d *traefik3Decoder) add(base rules.Rule, sockets []socket, targets []targe
 }
 
 // edit applies the router's middlewares to r, and refuses what asks for more than lb can do.
-func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) {
+// It returns what they do to responses over TLS alone.
+func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) (secure rules.HeaderEdit) {
 	refuse := func(label, why string) {
 		if r.Refuse == "" {
 			r.Refuse = why
@@ -182,6 +187,7 @@ func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) {
 			}
 			if why == "" {
 				why = m.apply(r)
+				secure = follow(m.secure, secure)
 			}
 			if why == "" && m.chain != nil {
 				why = apply(m.chain, append(within[:len(within):len(within)], m.name))
@@ -200,6 +206,7 @@ func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) {
 			refuse(cmp.Or(e.label("service"), e.anyLabel()), t.refuse)
 		}
 	}
+	return secure
 }
 
 // mostMiddlewares bounds what chains of chains can grow to.
