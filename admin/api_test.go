@@ -31,7 +31,7 @@ func twoRules(t *testing.T) (rules.Input, netip.AddrPort, netip.AddrPort) {
 			{Name: "old", Origin: "rules.yml:2", Port: port, Address: local, Hostname: "old.example", Redirect: &rules.Redirect{Host: "new.example", Code: 301}},
 		},
 		Services: []rules.Service{{
-			Name: "blog", Origin: "rules.yml:20", MaxConnections: 7, ConnectTimeout: time.Second,
+			Name: "blog", Origin: "rules.yml:20", MaxConnections: 7, ConnectTimeout: time.Second, Hold: new(5 * time.Second),
 			Check: &health.Check{},
 			Instances: []rules.Instance{
 				{Host: "127.0.0.1", Addr: one.Addr(), Port: one.Port()},
@@ -86,7 +86,7 @@ func TestAPI_Services(t *testing.T) {
 	check := (&health.Check{}).Key()
 	require.Equal(t, serviceView{
 		Name: "blog", Origin: "rules.yml:20", Rules: []string{"all"}, Balance: "round-robin", Check: check,
-		MaxConnections: 7, ConnectTimeout: "1s", WhenAllDown: "fail", Usable: 1,
+		MaxConnections: 7, ConnectTimeout: "1s", Hold: "5s", WhenAllDown: "fail", Usable: 1,
 	}, s)
 }
 

@@ -44,6 +44,7 @@ type serviceView struct {
 	QueueTimeout    string       `json:"queue_timeout,omitempty"`
 	ConnectTimeout  string       `json:"connect_timeout,omitempty"`
 	ResponseTimeout string       `json:"response_timeout,omitempty"`
+	Hold            string       `json:"hold,omitempty"`
 	Retries         *int         `json:"retries,omitempty"`
 	WhenAllDown     string       `json:"when_all_down"`
 	Usable          int          `json:"usable"`
@@ -161,6 +162,7 @@ func viewServices(t *rules.Table, now int64) []serviceView {
 			QueueTimeout:    own(p.QueueTimeout),
 			ConnectTimeout:  own(p.ConnectTimeout),
 			ResponseTimeout: own(p.ResponseTimeout),
+			Hold:            own(p.Hold),
 			Retries:         p.Retries,
 			WhenAllDown:     map[rules.WhenAllDown]string{rules.Fail: "fail", rules.Try: "try"}[p.WhenAllDown],
 			Usable:          usable(p, now),
