@@ -126,7 +126,7 @@ func TestDocker_StopsAndUpdatesLoseNoRequest(t *testing.T) {
 	e.answers("shop.test", servers[1])
 	e.docker("unpause", servers[0])
 	e.answers("shop.test", servers...)
-	l.stop(0)
+	l.stop()
 }
 
 // compose runs docker-compose for a file.
@@ -156,7 +156,7 @@ func TestDocker_TheOnlyContainerIsReplaced(t *testing.T) {
 	}
 	up(e.version(3), "lb.path=/")
 	require.Equal(t, "3", ask(t, "127.0.0.1:80", "shop.test", "/").version, "its labels are new")
-	l.stop(0)
+	l.stop()
 }
 
 func TestDocker_AllStopAndStartAgain(t *testing.T) {
@@ -173,7 +173,7 @@ func TestDocker_AllStopAndStartAgain(t *testing.T) {
 	e.docker(append([]string{"kill"}, servers...)...) // SIGKILL: GETs that were under way are sent again
 	e.docker(append([]string{"start"}, servers...)...)
 	e.answers("shop.test", servers...)
-	l.stop(0)
+	l.stop()
 }
 
 func TestDocker_DaemonRestarts(t *testing.T) {
@@ -198,7 +198,7 @@ func TestDocker_DaemonRestarts(t *testing.T) {
 	e.start()
 	servers = append(servers, e.run(labels...))
 	e.answers("shop.test", servers...)
-	l.stop(0)
+	l.stop()
 }
 
 // Without live restore the containers stop with their daemon, and start with it.
@@ -213,7 +213,7 @@ func TestDocker_DaemonRestartsWithItsContainers(t *testing.T) {
 	e.stop()
 	e.start()
 	e.answers("shop.test", servers...)
-	l.stop(0)
+	l.stop()
 }
 
 func TestDocker_SampleWorksAsPrinted(t *testing.T) {
@@ -233,7 +233,7 @@ func TestDocker_SampleWorksAsPrinted(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // as long as it takes all to have their turn
 		return len(l.since(at)) == 1
 	})
-	l.stop(0)
+	l.stop()
 	run("down")
 }
 

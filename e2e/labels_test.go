@@ -100,7 +100,7 @@ func TestLabels_SwarmWithNothingButGet(t *testing.T) {
 	e := startEngine(t)
 	e.docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--default-addr-pool", "10.232.0.0/16")
 	refused := e.readOnly("-docker", "-swarm")
-	e.docker("network", "create", "--driver=overlay", "web")
+	e.overlay("web")
 	e.service("--name", "shop", "--network", "web", "--publish", "published=9090,target=80,mode=host", "--label", "lb.hostname=shop.test", "--label", "lb.target_port=80", "cdn")
 	e.service("--name", "portless", "--label", "traefik.http.routers.p.rule=Host(`portless.test`)", "cdn")
 	e.replicas("shop", 1)

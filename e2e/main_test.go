@@ -68,7 +68,7 @@ func outside(m *testing.M) int {
 var unfit string
 
 // programs are what the tests drive.
-var programs = []string{"dockerd", "docker", "docker-compose", "containerd", "runc", "iptables"}
+var programs = []string{"dockerd", "docker", "docker-compose", "containerd", "runc", "iptables", "wrk"}
 
 // missing is the first program that is not installed.
 func missing() string {
@@ -91,6 +91,11 @@ func need(t *testing.T) {
 	if p := missing(); p != "" {
 		text = p + " is not installed; scripts/deps gets it"
 	}
+	leaveOut(t, text)
+}
+
+func leaveOut(t *testing.T, text string) {
+	t.Helper()
 	if os.Getenv("LB_TEST_REQUIRE") == "all" {
 		t.Fatal(text)
 	}

@@ -12,9 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// swarms counts those that were started. Engines may leave an interface behind,
+// overlays counts those that were made. Engines may leave an interface behind,
 // and the next network must not have the same number.
-var swarms int
+var overlays int
+
+// overlay makes an overlay network of that name.
+func (e *engine) overlay(name string) {
+	e.t.Helper()
+	overlays++
+	e.docker("network", "create", "--driver=overlay", "--opt", fmt.Sprint("com.docker.network.driver.overlay.vxlanid_list=", 5000+overlays), name)
+}
 
 // startSwarm is an Engine that is a Swarm, with lb as a service in it. The ports
 // are published in host mode, because the routing mesh needs a module that not
@@ -23,8 +30,7 @@ func startSwarm(t *testing.T) *engine {
 	t.Helper()
 	e := startEngine(t)
 	e.docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--default-addr-pool", "10.232.0.0/16")
-	swarms++
-	e.docker("network", "create", "--driver=overlay", "--opt", fmt.Sprint("com.docker.network.driver.overlay.vxlanid_list=", 5000+swarms), "traefik-net")
+	e.overlay("traefik-net")
 	e.service("--name", "lb", "--constraint=node.role==manager", "--network", "traefik-net",
 		"--publish", "published=8081,target=80,mode=host", "--publish", "published=8080,target=8080,mode=host",
 		"--mount", "type=bind,source="+e.socket+",target=/var/run/docker.sock", "lb", "-docker", "-swarm", "-admin", ":8080")
@@ -101,7 +107,7 @@ func TestSwarm_Walk(t *testing.T) {
 		e.replicas("running_saas", n)
 		e.served(l, "running_saas")
 	}
-	l.stop(0)
+	l.stop()
 }
 
 // started is when a container has started.
@@ -129,7 +135,7 @@ func TestSwarm_UpdatesLoseNoRequest(t *testing.T) {
 		e.served(l, "shop")
 		require.Equal(t, strconv.Itoa(version+2), ask(t, "127.0.0.1:8081", "shop.test", "/").version)
 	}
-	l.stop(0)
+	l.stop()
 
 	// What a killed task was answering is sent again, since it may be.
 	l = startTraffic(t, "127.0.0.1:8081", "shop.test", "/")
@@ -143,7 +149,7 @@ func TestSwarm_UpdatesLoseNoRequest(t *testing.T) {
 		return len(tasks) == 3 && !slices.Contains(tasks, victim)
 	})
 	e.served(l, "shop")
-	l.stop(0)
+	l.stop()
 }
 
 func TestSwarm_SampleWorksAsPrinted(t *testing.T) {
@@ -157,6 +163,6 @@ func TestSwarm_SampleWorksAsPrinted(t *testing.T) {
 	e.replicas("site_whoami", 2)
 	l := startTraffic(t, "127.0.0.1:80", "whoami.localhost", "/")
 	e.served(l, "site_whoami")
-	l.stop(0)
+	l.stop()
 	require.Contains(t, ask(t, "127.0.0.1:8080", "", "/api/rejected").text, "[]")
 }
