@@ -59,7 +59,7 @@ func decodeOwn(s *Subject, o *Options, w *Wants) {
 func (d *own) read(key string, v labelValue) {
 	first, rest, dotted := strings.Cut(key, ".")
 	switch {
-	case ownServiceKeys[key] != nil:
+	case ownServiceKeys[key] != nil && (key != "proxy_protocol" || v.text != proxyIn):
 		ownServiceKeys[key](&d.service, v)
 		d.loose = append(d.loose, v)
 	case !ownWords[first] && dotted && first != "":

@@ -39,6 +39,7 @@ var ownRuleKeys = map[string]ownKey{
 	"protocol":       {func(r *ownRule, v labelValue) bool { return into(&r.Protocol, ownProtocol, v) }, true},
 	"tls":            {func(r *ownRule, v labelValue) bool { return into(&r.tls, oneOf("acme", "true", "false"), v) }, true},
 	"https_redirect": {func(r *ownRule, v labelValue) bool { return into(&r.toHTTPS, trueOrFalse, v) }, true},
+	"proxy_protocol": {func(r *ownRule, v labelValue) bool { return into(&r.ProxyIn, readProxyIn, v) }, true},
 	"hostname":       {func(r *ownRule, v labelValue) bool { return r.match(&r.Hostname, v) }, true},
 	"path":           {func(r *ownRule, v labelValue) bool { return r.match(&r.Path, v) }, true},
 	"rule":           {func(r *ownRule, v labelValue) bool { return r.match(&r.Expr, v) }, true},
@@ -74,6 +75,17 @@ var (
 	})
 	redirectCode = keyword(map[string]int{"301": 301, "302": 302, "303": 303, "307": 307, "308": 308})
 )
+
+// proxyIn is the one value that proxy_protocol has in a rule. The others are
+// about the container.
+const proxyIn = "in"
+
+func readProxyIn(v labelValue) (bool, bool) {
+	if v.text != proxyIn {
+		v.warn("want %s, got %s; what connections to the container begin with says %sproxy_protocol", proxyIn, v.quoted(), ownPrefix)
+	}
+	return true, v.text == proxyIn
+}
 
 // read takes one key. It is false when there is no such key.
 func (r *ownRule) read(key string, v labelValue) bool {
@@ -235,7 +247,7 @@ func (r *ownRule) redirect(o *Options) *rules.Rule {
 	}
 	return &rules.Rule{
 		Name: r.Name, Origin: r.Origin, Port: port, Address: r.Address, Hostname: r.Hostname, Path: r.Path, PathMatch: r.PathMatch,
-		Expr: r.Expr, Priority: r.Priority, Redirect: to,
+		Expr: r.Expr, Priority: r.Priority, ProxyIn: r.ProxyIn, Redirect: to,
 	}
 }
 

@@ -271,6 +271,29 @@ func TestOwn_Protocols(t *testing.T) {
 	f([]string{"*:443/sni a"}, "lb.hostname=a", "lb.protocol=sni", "lb.source_port=443")
 }
 
+// proxy_protocol is a key of a rule and of a service; its values say of which.
+func TestOwn_ProxyProtocolIsOfTheRuleOrOfTheService(t *testing.T) {
+	f := func(in bool, out rules.ProxyProtocol, labels ...string) {
+		t.Helper()
+		w := decoded(labels...)
+		require.Empty(t, w.Problems)
+		require.Len(t, w.Rules, 1)
+		require.Equal(t, in, w.Rules[0].ProxyIn)
+		require.Equal(t, out, w.Groups[0].Service.ProxyProtocol)
+	}
+	f(true, 0, "lb.hostname=a", "lb.proxy_protocol=in")
+	f(false, rules.ProxyV1, "lb.hostname=a", "lb.proxy_protocol=v1")
+	f(true, rules.ProxyV2, "lb.web.hostname=a", "lb.web.proxy_protocol=in", "lb.proxy_protocol=v2")
+
+	w := decoded("lb.web.hostname=a", "lb.web.proxy_protocol=v2")
+	require.Empty(t, w.Rules)
+	require.Equal(t, `want in, got "v2"; what connections to the container begin with says lb.proxy_protocol`, w.Problems[0].Reason)
+
+	w = decoded("lb.hostname=a", "lb.tls=true", "lb.https_redirect=true", "lb.proxy_protocol=in")
+	require.Len(t, w.Rules, 2)
+	require.True(t, w.Rules[1].ProxyIn, "who is in front of one port is in front of the other")
+}
+
 func TestOwn_ProtocolsThatCannotBe(t *testing.T) {
 	f := func(want string, labels ...string) {
 		t.Helper()
