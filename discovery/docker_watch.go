@@ -241,6 +241,7 @@ func (w *dockerWatch) nextForgotten() <-chan time.Time {
 
 // snapshot is what all containers ask for.
 func (w *dockerWatch) snapshot() Snapshot {
+	w.links = nil // networks come and go
 	now := time.Now()
 	maps.DeleteFunc(w.gone, func(_ string, g *goneContainer) bool { return !g.until.After(now) })
 	var members []member

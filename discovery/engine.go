@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"time"
@@ -33,8 +34,9 @@ type DockerConfig struct {
 	UseBindPortIP bool      // use the host's address and port where a port is published at one
 	Labels        labels.Options
 
-	own  func() []string                                                      // nil: ownIDs
-	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: as Endpoint says
+	own   func() []string                                                      // nil: ownIDs
+	links func() []netip.Prefix                                                // nil: ownLinks
+	dial  func(ctx context.Context, network, address string) (net.Conn, error) // nil: as Endpoint says
 }
 
 // DefaultDockerConfig is what an empty configuration means.

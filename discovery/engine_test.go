@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,6 +94,7 @@ func (e *fakeEngine) config() DockerConfig {
 	return DockerConfig{
 		Endpoint: "unix:///fake", Labels: labels.DefaultOptions,
 		own: func() []string { return nil }, dial: e.dial,
+		links: func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
 	}
 }
 

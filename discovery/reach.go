@@ -16,6 +16,7 @@ type surroundings struct {
 	own        *container // the one that lb runs in; nil outside of all, and on the host's network
 	remote     string     // host of the Engine if it is on another machine than lb
 	containers map[string]*container
+	links      []netip.Prefix // of DockerConfig.links, once one was needed
 }
 
 // place finds the address and the port of c for a group.
@@ -29,7 +30,9 @@ func (s *surroundings) place(c *container, w *labels.Wants, g *labels.Group) pla
 	}
 	var p placement
 	p.hint(hint)
-	if at := s.published(c, number); at.IsValid() {
+	at, hint := s.published(c, number, w.Network)
+	p.hint(hint)
+	if at.IsValid() {
 		p.instances = []rules.Instance{instanceOf(at.Addr(), at.Port())}
 		return p
 	}
@@ -78,25 +81,6 @@ func choosePort(c *container, g *labels.Group) (number uint16, hint string) {
 	return c.ports[0].number, ""
 }
 
-// published is the address on the host that stands for port number of c, if that
-// is to be used: because the configuration wants it, or because networks of
-// another machine do not lead here.
-func (s *surroundings) published(c *container, number uint16) netip.AddrPort {
-	i := slices.IndexFunc(c.ports, func(p port) bool { return p.number == number })
-	if i < 0 {
-		return netip.AddrPort{}
-	}
-	for _, at := range c.ports[i].at {
-		if a := at.Addr(); s.UseBindPortIP && a.IsValid() && !a.IsUnspecified() {
-			return at
-		}
-	}
-	if host, err := netip.ParseAddr(s.remote); err == nil && len(c.ports[i].at) > 0 {
-		return netip.AddrPortFrom(host, c.ports[i].at[0].Port())
-	}
-	return netip.AddrPort{}
-}
-
 // address is where c can be reached; if it cannot, missing says why.
 func (s *surroundings) address(c *container, label string) (host, hint, missing string) {
 	if a := find(c.networks, label); a != nil {
@@ -121,6 +105,9 @@ func (s *surroundings) address(c *container, label string) (host, hint, missing 
 	if shared := slices.IndexFunc(reached, s.shares); shared >= 0 {
 		return reached[shared].addr.String(), hint, ""
 	}
+	if len(reached) > 1 && s.beside() && slices.ContainsFunc(reached, s.linked) {
+		reached = slices.DeleteFunc(reached, func(a attachment) bool { return !s.linked(a) })
+	}
 	if len(reached) > 1 && hint == "" {
 		hint = fmt.Sprintf("it is in several networks and no label says which; %q counts, %s", reached[0].network, listNetworks(reached))
 	}
@@ -138,14 +125,17 @@ func find(list []attachment, name string) *attachment {
 }
 
 func listNetworks(list []attachment) string {
-	var names []string
+	if len(list) == 0 {
+		return "but in none"
+	}
+	return "of " + strings.Join(networkNames(list), ", ")
+}
+
+func networkNames(list []attachment) (names []string) {
 	for _, a := range list {
 		names = append(names, a.network)
 	}
-	if len(names) == 0 {
-		return "but in none"
-	}
-	return "of " + strings.Join(names, ", ")
+	return names
 }
 
 // shares says whether lb is in the same network.

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,44 @@ func TestDocker_PublishedPorts(t *testing.T) {
 	// The networks of another machine do not lead here.
 	f("tcp://192.0.2.1:2375", false, [2]string{"0.0.0.0", "8080"}, "192.0.2.1:8080")
 	f("tcp://127.0.0.1:2375", false, [2]string{"0.0.0.0", "8080"}, "10.0.0.1:80")
+}
+
+// Overlay networks, and all networks of an Engine without root or in a virtual
+// machine, do not lead to the machine that lb runs on.
+func TestDocker_NetworksThatDoNotLeadHere(t *testing.T) {
+	f := func(networks map[string]string, at [][2]string, change func(e *fakeEngine, c *DockerConfig), servers, problem string) {
+		t.Helper()
+		shop := fakeContainer{networks: networks, ports: map[string][][2]string{"80/tcp": at}}
+		got, said := reached(t, shop, func(e *fakeEngine, c *DockerConfig) {
+			c.links = func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")} }
+			if change != nil {
+				change(e, c)
+			}
+		})
+		require.Equal(t, servers, got)
+		require.Equal(t, problem, said)
+	}
+	far := map[string]string{"over": "10.1.0.5"}
+	anywhere := [][2]string{{"0.0.0.0", "8080"}, {"::", "8080"}}
+	said := func(network, at string) string {
+		return "?this machine is in none of its networks (" + network + "), so that its published port counts, " + at +
+			"; a label or the configuration that names a network says otherwise"
+	}
+	f(far, anywhere, nil, "127.0.0.1:8080", said("over", "127.0.0.1:8080"))
+	f(far, [][2]string{{"192.0.2.7", "8080"}}, nil, "192.0.2.7:8080", said("over", "192.0.2.7:8080"))
+	f(map[string]string{}, anywhere, nil, "127.0.0.1:8080", said("none", "127.0.0.1:8080"))
+	f(far, nil, nil, "10.1.0.5:80", "")
+	f(map[string]string{"over": "10.1.0.5", "web": "10.0.0.1"}, anywhere, nil, "10.0.0.1:80", "")
+	f(far, anywhere, ownOn("over"), "10.1.0.5:80", "")
+	f(far, anywhere, func(_ *fakeEngine, c *DockerConfig) { c.Network = "over" }, "10.1.0.5:80", "")
+	f(far, anywhere, func(_ *fakeEngine, c *DockerConfig) { c.Endpoint = "tcp://192.0.2.1:2375" }, "192.0.2.1:8080", "")
+	f(far, anywhere, func(e *fakeEngine, _ *DockerConfig) {
+		e.turn("shop", func(c *fakeContainer) { c.labels["lb.network"] = "over" })
+	}, "10.1.0.5:80", "")
+}
+
+func TestOwnLinks(t *testing.T) {
+	require.Contains(t, ownLinks(), netip.MustParsePrefix("127.0.0.1/8"))
 }
 
 // Behind a socket proxy the Engine has the address of another container, but

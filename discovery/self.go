@@ -1,6 +1,8 @@
 package discovery
 
 import (
+	"net"
+	"net/netip"
 	"os"
 	"regexp"
 )
@@ -32,4 +34,19 @@ func idsIn(where *regexp.Regexp, text []byte) (ids []string) {
 		ids = append(ids, string(found[1]))
 	}
 	return ids
+}
+
+// ownLinks are the networks that this process has an interface in: outside of
+// containers the Engine's bridges are among them, and its overlays are not.
+func ownLinks() (links []netip.Prefix) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil { // nobody knows; then all networks are as good as before
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() {
+			links = append(links, p)
+		}
+	}
+	return links
 }

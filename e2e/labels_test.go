@@ -215,6 +215,19 @@ func TestLabels_NoneDisappears(t *testing.T) {
 	e.answers("e.test", older)
 }
 
+// Nothing leads from a machine into its overlay networks.
+func TestLabels_OverlayByItsPublishedPort(t *testing.T) {
+	e := startEngine(t)
+	e.docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--default-addr-pool", "10.232.0.0/16")
+	e.overlay("over", "--attachable")
+	e.startLB("-docker")
+	e.answers("shop.test", e.run("--name", "shop", "--network", "over", "--publish", "9090:80", "--label", "lb.hostname=shop.test", "cdn"))
+	require.Equal(t, []problem{{
+		Origin: "container shop", InForce: true,
+		Reason: "this machine is in none of its networks (over), so that its published port counts, 127.0.0.1:9090; a label or the configuration that names a network says otherwise",
+	}}, e.problems())
+}
+
 // Inside of a container lb reaches others by the network that both are in, and
 // the host by its gateway.
 func TestLabels_FromInsideAContainer(t *testing.T) {

@@ -17,10 +17,12 @@ import (
 var overlays int
 
 // overlay makes an overlay network of that name.
-func (e *engine) overlay(name string) {
+func (e *engine) overlay(name string, args ...string) {
 	e.t.Helper()
 	overlays++
-	e.docker("network", "create", "--driver=overlay", "--opt", fmt.Sprint("com.docker.network.driver.overlay.vxlanid_list=", 5000+overlays), name)
+	e.docker(append([]string{
+		"network", "create", "--driver=overlay", "--opt", fmt.Sprint("com.docker.network.driver.overlay.vxlanid_list=", 5000+overlays), name,
+	}, args...)...)
 }
 
 // startSwarm is an Engine that is a Swarm, with lb as a service in it. The ports
