@@ -68,7 +68,7 @@ var suites1 = map[string]func(*testing.T, *case1){
 	"v1-label-healthcheck":       testHealth1,
 	"v1-label-list":              testList1,
 	"v1-label-loadbalancer":      testUnsupported1,
-	"v1-label-maxconn":           testUnsupported1,
+	"v1-label-maxconn":           testMaxConn1,
 	"v1-label-passtlsclientcert": testRefused1,
 	"v1-label-ratelimit":         testRefused1,
 	"v1-label-redirect":          testRedirectLabels1,

@@ -24,7 +24,7 @@ func (f *frontend) check() (refuse string, known bool) {
 		case m == elsewhere:
 			v.warn("it means nothing for containers")
 		case m == unsupported && !isFalse(v.text):
-			v.warn("not supported yet")
+			v.warn("not supported yet%s", instead1[p])
 		}
 	}
 	for _, p := range protections1 {
@@ -33,6 +33,11 @@ func (f *frontend) check() (refuse string, known bool) {
 		}
 	}
 	return refuse, known
+}
+
+// instead1 says of a property that is not supported how it differs from what is.
+var instead1 = map[string]string{
+	"backend.maxconn.amount": ": max_connections of lb is for each server and has requests wait, where this is for all of them together and answers 429",
 }
 
 func isFalse(text string) bool {
@@ -134,6 +139,13 @@ var protections1 = []func(*frontend) string{
 			f.label(p).warn("it has no effect: a limit needs both extractorFunc and a rateSet")
 		}
 		return ""
+	},
+	func(f *frontend) string {
+		by := f.label("backend.maxconn.extractorfunc")
+		if f.label("backend.maxconn.amount").text == "" || by.text == "" || by.text == "request.host" {
+			return "" // it is about load
+		}
+		return f.protection("a limit of requests by client", "backend.maxconn.extractorfunc")
 	},
 	func(f *frontend) string {
 		wanted := slices.DeleteFunc(f.below("frontend.passTLS"), func(p string) bool { return isFalse(f.label(p).text) })

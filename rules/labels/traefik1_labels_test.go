@@ -37,6 +37,20 @@ func testUnsupported1(t *testing.T, c *case1) {
 	require.Equal(t, want.Value != nil, len(w.Problems) > 0)
 }
 
+// testMaxConn1: a limit by client protects, one by host does not.
+func testMaxConn1(t *testing.T, c *case1) {
+	var want struct {
+		Value *struct{ ExtractorFunc string }
+	}
+	_, w := c.labelled(t, &want)
+	if want.Value == nil || want.Value.ExtractorFunc == "request.host" {
+		testUnsupported1(t, c)
+		return
+	}
+	require.Equal(t, "a limit of requests by client is not supported yet", w.Rules[0].Refuse)
+	require.True(t, w.rejected())
+}
+
 func testMethod1(t *testing.T, c *case1) {
 	var in, want struct{ Method string }
 	c.read(t, &in, &want)

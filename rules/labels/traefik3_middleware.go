@@ -30,7 +30,7 @@ func newMiddleware(e *element) *middleware {
 	case why != "":
 		m.refuse = fmt.Sprintf("middleware %q %s", e.name, why)
 		return m
-	case t.protects:
+	case t.protects && !e.isOnly(t.unless):
 		m.refuse = fmt.Sprintf("middleware %q: %s is not supported yet, and it protects", e.name, t.name)
 		return m
 	}
@@ -66,6 +66,16 @@ func (e *element) middlewareType() (found *middlewareType, why string) {
 		see(e.faults[i].path)
 	}
 	return found, why
+}
+
+// isOnly says whether all labels of e are good and about these fields.
+func (e *element) isOnly(fields []string) bool {
+	for _, v := range e.values {
+		if !slices.Contains(fields, v.field.name) {
+			return false
+		}
+	}
+	return len(e.faults) == 0
 }
 
 // set takes over what a middleware of a type that does not protect does.

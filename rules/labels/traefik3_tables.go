@@ -76,6 +76,7 @@ var tlsStoreFields = fieldsOf(map[kind][]string{
 type middlewareType struct {
 	name     string
 	protects bool     // it keeps requests out, or tells servers who somebody is: no rule serves without it
+	unless   []string // the only fields with which it does neither
 	needs    []string // it does nothing sensible without these
 }
 
@@ -93,7 +94,9 @@ var middlewareTypes = []middlewareType{
 	{name: "forwardAuth", protects: true},
 	{name: "grpcWeb"},
 	{name: "headers"},
-	{name: "inFlightReq", protects: true},
+	// It protects if it is by client. Of a host as a whole it is about load, of which
+	// max_connections takes care in another way: per server, and requests wait.
+	{name: "inFlightReq", protects: true, unless: []string{"inFlightReq.amount", "inFlightReq.sourceCriterion.requestHost"}},
 	{name: "ipAllowList", protects: true},
 	{name: "ipWhiteList", protects: true},
 	{name: "passTLSClientCert", protects: true},

@@ -98,6 +98,10 @@ func TestTraefik3_Warnings(t *testing.T) {
 	f("traefik.http.services.s.loadbalancer.responseforwarding.flushinterval=100ms")
 	f("traefik.http.middlewares.c.compress=true\ntraefik.http.routers.x.middlewares=c@docker",
 		"traefik.http.middlewares.c.compress: compress is not supported yet; rules work without it")
+	f("traefik.http.middlewares.n.inflightreq.amount=10\ntraefik.http.routers.x.middlewares=n",
+		"traefik.http.middlewares.n.inflightreq.amount: inFlightReq is not supported yet; rules work without it")
+	f("traefik.http.middlewares.n.inflightreq.amount=10\ntraefik.http.middlewares.n.inflightreq.sourcecriterion.requesthost=true\ntraefik.http.routers.x.middlewares=n",
+		"traefik.http.middlewares.n.inflightreq.amount: inFlightReq is not supported yet; rules work without it")
 }
 
 // TestTraefik3_Refuse: what protects and cannot be given answers 503 and says why.
@@ -113,6 +117,9 @@ func TestTraefik3_Refuse(t *testing.T) {
 	f(use("auth", "traefik.http.middlewares.auth.basicauth.users=a:b"), `middleware "auth": basicAuth is not supported yet, and it protects`)
 	f(use("c", "traefik.http.middlewares.c.chain.middlewares=auth\ntraefik.http.middlewares.auth.ipallowlist.sourcerange=10.0.0.0/8"),
 		`middleware "auth": ipAllowList is not supported yet, and it protects`)
+	byClient := `middleware "n": inFlightReq is not supported yet, and it protects`
+	f(use("n", "traefik.http.middlewares.n.inflightreq.amount=10\ntraefik.http.middlewares.n.inflightreq.sourcecriterion.ipstrategy=true"), byClient)
+	f(use("n", "traefik.http.middlewares.n.inflightreq.amount=10\ntraefik.http.middlewares.n.inflightreq.sourcecriterion.ipstrategi.depth=1"), byClient)
 	f(use("auth", "traefik.http.middlewares.auth.basicath.users=a:b"), `middleware "auth" has the unknown type "basicath"; did you mean "basicAuth"?`)
 	f(use("auht", "traefik.http.middlewares.auth.addprefix.prefix=/a"), `unknown middleware "auht"; did you mean "auth"?`)
 	f(use("auth@file", ""), `middleware "auth@file" is defined outside the labels (file), which lb does not read`)
