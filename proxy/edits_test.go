@@ -57,6 +57,20 @@ func TestRule_Redirects(t *testing.T) {
 	f(rules.Redirect{Path: "/new"}, "/x?y", "302 http://a.test:81/new?y")
 }
 
+func TestRule_RedirectsWithoutTheBodyOfTheRequest(t *testing.T) {
+	b := newBed(t, func(b *bed) {
+		b.rule.Service, b.rule.Redirect = "", &rules.Redirect{Scheme: "https"}
+	})
+	f := func(framing, body string) {
+		t.Helper()
+		got := b.exchange("POST /x HTTP/1.1\r\nHost: a.test\r\n" + framing + "\r\nConnection: close\r\n\r\n" + body)
+		require.Contains(t, got, "\r\nLocation: https://a.test/x\r\n")
+	}
+	f("Content-Length: 6", "secret")
+	f("Content-Length: 7", "secret")
+	f("Transfer-Encoding: chunked", "6\r\nsecret\r\n0\r\n\r\n")
+}
+
 func TestRule_EditsHeaders(t *testing.T) {
 	var seen http.Header
 	b := newBed(t, func(b *bed) {

@@ -219,7 +219,7 @@ func (x *Exchange) takeBody(p []byte) (int, *failure) {
 			return taken, fail
 		}
 		taken += n
-		if x.buf != nil {
+		if x.buf != nil && !x.redirected { // a Location is nothing to send a body with
 			x.buf = grow(x.core.loop, x.buf, len(span))
 			x.buf = append(x.buf, span...)
 		}
