@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -50,31 +52,52 @@ func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
+	return a.signKey(template, key), key
+}
+
+func (a *authority) signKey(template *x509.Certificate, key crypto.Signer) *x509.Certificate {
+	a.t.Helper()
+	var err error
 	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
 	require.NoError(a.t, err)
 	template.NotBefore = time.Now().Add(-time.Hour)
-	parent, signer := a.leaf, a.key
-	if parent == nil {
-		parent, signer = template, key
+	parent, signer := template, key
+	if a.leaf != nil {
+		parent, signer = a.leaf, a.key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	require.NoError(a.t, err)
 	leaf, err := x509.ParseCertificate(der)
 	require.NoError(a.t, err)
-	return leaf, key
+	return leaf
 }
 
 // issue puts a certificate for names into one file with its key and the
 // authority's, for servers and clients alike, and returns its leaf.
 func (a *authority) issue(file string, names ...string) *x509.Certificate {
 	a.t.Helper()
-	leaf, key := a.sign(&x509.Certificate{
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(a.t, err)
+	return a.issueKey(file, key, names...)
+}
+
+// issueRSA is issue for clients that are old.
+func (a *authority) issueRSA(file string, names ...string) *x509.Certificate {
+	a.t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(a.t, err)
+	return a.issueKey(file, key, names...)
+}
+
+func (a *authority) issueKey(file string, key crypto.Signer, names ...string) *x509.Certificate {
+	a.t.Helper()
+	leaf := a.signKey(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: names[0], Organization: []string{"Test"}},
 		DNSNames:    names,
 		NotAfter:    time.Now().Add(90 * 24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		OCSPServer:  a.responder,
-	})
+	}, key)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(a.t, err)
 	write(a.t, file, inPEM("CERTIFICATE", leaf.Raw)+inPEM("CERTIFICATE", a.leaf.Raw)+inPEM("PRIVATE KEY", der))

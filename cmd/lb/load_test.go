@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -36,8 +37,14 @@ type load struct {
 // startLoad lets wrk loose on a port until stop.
 func startLoad(t *testing.T, port int) *load {
 	t.Helper()
+	return startLoadOn(t, "http://"+local(port)+"/")
+}
+
+func startLoadOn(t *testing.T, url string, args ...string) *load {
+	t.Helper()
 	l := &load{t: t}
-	l.cmd = exec.Command(need(t, "wrk"), "-t2", "-c", strconv.Itoa(clients), "-d", "10m", "--timeout", "10s", "http://"+local(port)+"/")
+	args = append([]string{"-t2", "-c", strconv.Itoa(clients), "-d", "10m", "--timeout", "10s"}, args...)
+	l.cmd = exec.Command(need(t, "wrk"), append(args, url)...)
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.out
 	require.NoError(t, l.cmd.Start())
 	t.Cleanup(func() {
@@ -142,6 +149,7 @@ func TestLoad_HandOver(t *testing.T) {
 // not tell a refused connection from a cut one.
 type counting struct {
 	address  string
+	tls      *tls.Config // nil: in the clear
 	answered atomic.Int64
 	closing  atomic.Bool // new connections may be refused from now on
 
@@ -159,6 +167,9 @@ func (c *counting) run(ctx context.Context) {
 			}
 			return
 		}
+		if c.tls != nil {
+			conn = tls.Client(conn, c.tls)
+		}
 		err = c.ask(ctx, conn)
 		conn.Close()
 		if err != nil {
@@ -172,7 +183,7 @@ func (c *counting) run(ctx context.Context) {
 func (c *counting) ask(ctx context.Context, conn net.Conn) error {
 	in := bufio.NewReader(conn)
 	for ctx.Err() == nil {
-		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: arzur.net\r\n\r\n"); err != nil {
 			return err
 		}
 		r, err := http.ReadResponse(in, nil)
