@@ -8,9 +8,12 @@
 # the same: Docker sets net.ipv4.ip_unprivileged_port_start=0 inside containers
 # (since 20.10). With --network host that setting is the host's, so use ports from
 # 1024 there.
+#
+# A Swarm leads requests to a task from its first good check on, so that they are
+# frequent; and it kills one that fails them all for half a minute.
 FROM scratch
 COPY bin/lb /lb
 EXPOSE 80
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/lb", "health"]
+HEALTHCHECK --interval=3s --timeout=3s --start-period=5s --retries=10 CMD ["/lb", "health"]
 ENTRYPOINT ["/lb"]
 CMD ["-config", "/etc/lb"]
