@@ -64,7 +64,7 @@ func TestTLS_SaysWhatIsWrongWithCertificates(t *testing.T) {
 	p := start(t, "-config", file)
 	p.stderr.rewind()
 	p.await("certificate cannot be served", "b.pem: no certificate")
-	p.await("not in force", "no certificate for www.arzur.net")
+	p.await("taken with a warning", "no certificate for www.arzur.net")
 	rejected := func() string { return curl(t, "http://"+local(control)+"/api/rejected") }
 	require.Contains(t, rejected(), "b.pem: no certificate")
 	require.Contains(t, rejected(), "no certificate for www.arzur.net")

@@ -103,7 +103,7 @@ func logProblems(problems []rules.Problem, known map[string]bool, log *zap.Logge
 		if p.Fatal {
 			log.Error("rejected", fields...)
 		} else {
-			log.Warn("not in force", fields...)
+			log.Warn("taken with a warning", fields...)
 		}
 	}
 	return next

@@ -58,7 +58,7 @@ func TestStack_IsServed(t *testing.T) {
 		"target_port: 80", "target_port: "+server, "port: 80", "port: "+server)
 	p := start(t, "-admin", "off", "-config", dir)
 	p.stderr.rewind()
-	p.await("not in force", "taken as")
+	p.await("taken with a warning", "taken as")
 	for range 4 {
 		require.Equal(t, "one\n", curl(t, "-H", "Host: arzur.net", "http://"+local(port)))
 	}
