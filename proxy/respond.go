@@ -51,6 +51,10 @@ func (u *upstream) receive() ([]byte, bool) {
 	case err == loop.ErrAgain:
 		return nil, false
 	case err != nil:
+		if u.served == 0 && u.x.stage < stageRespond && isAlert(err) {
+			u.x.attemptFailed(health.Broken, &failures[tlsFailed], reason("tls", err))
+			return nil, false
+		}
 		u.x.upstreamBroke(reason("read", err))
 		return nil, false
 	case n == 0:

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -62,6 +63,14 @@ func (u *upstream) unsecured(r handshakeResult, err error) {
 	default:
 		x.attemptFailed(health.Refused, &failures[tlsFailed], reason("tls", err))
 	}
+}
+
+// isAlert says whether the other side has ended the connection by an alert of
+// TLS. In TLS 1.3 a server that does not like the client's certificate says so
+// when the client's part of the handshake is over already (RFC 8446 section 4.4.2.4).
+func isAlert(err error) bool {
+	var e *net.OpError
+	return errors.As(err, &e) && e.Op == "remote error" // crypto/tls's mark of those
 }
 
 // errShake words what has no error of its own.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 
 	"arzur.net/lb/health"
@@ -125,5 +126,5 @@ func reason(op string, err error) string {
 	if err == nil {
 		return op + ": connection refused"
 	}
-	return op + ": " + err.Error()
+	return op + ": " + strings.TrimPrefix(err.Error(), op+": ") // crypto/tls says so itself
 }
