@@ -130,7 +130,7 @@ func TestUpstreamTLS_FailureHasItsWord(t *testing.T) {
 		require.Contains(t, strings.Join(b.end(), "\n"), detail)
 	}
 	f(secureBackend(t, other, nil, nil), `"reason":"tls_failed","detail":"tls: `)
-	f(named(t, "plain"), `"reason":"tls_failed","detail":"tls: tls: first record`)
+	f(named(t, "plain"), `"reason":"tls_failed","detail":"tls: first record`)
 	f(rawBackend(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), `"reason":"connect_timeout","detail":"tls handshake"`)
 	f(rawBackend(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }), `"reason":"tls_failed","detail":"tls: `)
 }
