@@ -60,11 +60,13 @@ func (x *Exchange) routeStream(name []byte) *failure {
 	return nil
 }
 
-// lookupStream finds the Entry for a client that asked for a server name, or for none.
+// lookupStream finds the Entry for a client that asked for a server name, or for
+// none. A Host may have a port or brackets. A server name that has them is another
+// name, for which a client certificate was not asked.
 func (k *core) lookupStream(state *portState, name []byte, client netip.Addr) *rules.Entry {
 	m := &k.match
 	m.Method, m.Query, m.Path, m.Client = nil, nil, anyPath, client
-	m.Host = rules.NormalizeHost(k.host[:0], name)
+	m.Host = appendLower(k.host[:0], name)
 	return state.table.Lookup(m)
 }
 

@@ -113,6 +113,13 @@ func lower(c byte) byte {
 	return c
 }
 
+func appendLower(b, s []byte) []byte {
+	for _, c := range s {
+		b = append(b, lower(c))
+	}
+	return b
+}
+
 // dropCertFields marks what a request says of client certificates, so that it
 // goes no further.
 func (o *Options) dropCertFields(m *http1.Message) {

@@ -54,6 +54,30 @@ func TestTLSStream_ChoosesByServerName(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
+// A name that only looks like one that demands client certificates is another name.
+func TestTLSStream_NamesLikeADemandingOneDoNotGetAroundIt(t *testing.T) {
+	b := newTLSStreamBed(t, func(b *tlsBed) {
+		withClientAuth(b)
+		b.rule.Hostname = "b.test"
+		inner := b.server.GetCertificate
+		b.server.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { // a default for every name
+			return inner(&tls.ClientHelloInfo{})
+		}
+	}, echoServer(t, "secret"))
+	for _, name := range []string{"b.test:443", "[b.test]", "[b.test]:1"} {
+		c := b.dialTLS(func(c *tls.Config) { c.ServerName, c.InsecureSkipVerify = name, true })
+		_, err := io.ReadAll(c)
+		require.ErrorIs(t, err, syscall.ECONNRESET, name)
+	}
+	c := b.dialTLS(func(c *tls.Config) {
+		c.ServerName, c.Certificates = "b.test", []tls.Certificate{b.ca.issue(t, "client")}
+	})
+	got := make([]byte, 6)
+	_, err := io.ReadFull(c, got)
+	require.NoError(t, err)
+	require.Equal(t, "secret", string(got))
+}
+
 func TestTLSStream_Postgres(t *testing.T) {
 	b := newTLSStreamBed(t, nil, echoServer(t, "ready"))
 	c := b.dial()
