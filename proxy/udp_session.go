@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/loop"
@@ -23,7 +24,7 @@ type session struct {
 	used         int64  // Loop.Now of the last datagram
 	asked        int    // datagrams sent to the Backend
 	answers      int    // datagrams that came back
-	first        []byte // the only datagram so far, pooled: another server may get it
+	first        []byte // the only datagram so far, if it is short, pooled: another server may get it
 }
 
 // connect picks a server and opens a socket to it. False: there is none, and the
@@ -119,13 +120,18 @@ func (s *session) outdated() bool {
 	return false
 }
 
+// maxFirst is how long a datagram may be that is kept in case that its server
+// refuses it. Questions are short, and whoever forges addresses can have a port
+// keep as many as it has sessions.
+const maxFirst = 4 << 10
+
 // forward sends a datagram to the Backend.
 func (s *session) forward(data []byte) {
 	k := s.port.core
 	s.port.touch(s)
 	s.x.reqBytes += int64(len(data))
 	s.asked++
-	if s.asked == 1 {
+	if s.asked == 1 && len(data) <= maxFirst {
 		s.first = append(k.loop.Get(len(data)), data...)
 	} else {
 		s.letFirstGo()
@@ -135,10 +141,10 @@ func (s *session) forward(data []byte) {
 
 func (s *session) write(data []byte) {
 	k := s.port.core
-	switch _, err := k.sys.Write(s.FD(), data); err {
-	case nil:
+	switch _, err := k.sys.Write(s.FD(), data); {
+	case err == nil:
 		s.moved()
-	case loop.ErrAgain:
+	case err == loop.ErrAgain, err == syscall.EMSGSIZE, scarce(err): // of which the Backend knows nothing
 		k.stats.datagramsLost.inc()
 	default:
 		s.refused(reason("write", err))

@@ -116,6 +116,43 @@ func TestUDP_RefusedGoesToTheNext(t *testing.T) {
 	require.NotZero(t, b.scrape()["lb_retries_total"])
 }
 
+// IPv6 carries datagrams that IPv4 does not. That is not the servers' fault.
+func TestUDP_DatagramTooLongForTheServersIsLost(t *testing.T) {
+	b := newBed(t, func(b *bed) { b.rule.Protocol, b.rule.Address = rules.UDP, netip.Addr{} }, udpServer(t, "a"), udpServer(t, "b"))
+	for range 4 {
+		c, err := net.Dial("udp", net.JoinHostPort("::1", fmt.Sprint(b.port)))
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		_, err = c.Write(make([]byte, 65520))
+		require.NoError(t, err)
+		udpClient{c, t}.ask("x")
+	}
+	require.EqualValues(t, 4, b.scrape()["lb_udp_dropped_datagrams_total"])
+	for _, s := range b.Table().Backends() {
+		require.Zero(t, s.Backend.Ejected(now()))
+	}
+}
+
+func TestUDP_KeepsShortFirstDatagramsAlone(t *testing.T) {
+	mute, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer func() { _ = mute.Close() }()
+	b := newBed(t, func(b *bed) { b.rule.Protocol, b.loops = rules.UDP, 1 }, mute.LocalAddr().String())
+	f := func(size, kept int) {
+		t.Helper()
+		_, err := b.udp().Write(make([]byte, size))
+		require.NoError(t, err)
+		_, _, err = mute.ReadFromUDPAddrPort(make([]byte, 1<<16))
+		require.NoError(t, err)
+		got := make(chan int)
+		b.cores[0].loop.Post(func() { got <- b.cores[0].loop.Lent() })
+		require.Equal(t, kept, <-got)
+	}
+	f(maxFirst+1, 0)
+	f(60000, 0)
+	f(maxFirst, 1)
+}
+
 func TestUDP_ServerThatLeavesEndsItsSessions(t *testing.T) {
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
