@@ -157,12 +157,16 @@ func (c *client) ended() {
 
 func (c *client) readHead() {
 	k := c.core
-	for c.Attached() && (c.phase == phaseIdle || c.phase == phaseHead) {
+	for reads := 0; c.Attached() && (c.phase == phaseIdle || c.phase == phaseHead); {
 		if c.in != nil && c.headSeen == 0 {
 			c.handle(c.in) // pipelined behind the request before
 			continue
 		}
 		if !c.canRead {
+			return
+		}
+		if reads++; reads > readsPerEvent {
+			k.loop.Again(&c.Conn, loop.Readable)
 			return
 		}
 		buf := k.loop.In()

@@ -12,6 +12,9 @@ type pending struct {
 
 func (p *pending) empty() bool { return p.off == len(p.buf) }
 
+// size is how many bytes wait.
+func (p *pending) size() int { return len(p.buf) - p.off }
+
 func (p *pending) add(l *loop.Loop, b []byte) {
 	if cap(p.buf)-len(p.buf) < len(b) {
 		grown := append(l.Get(len(p.buf)-p.off+len(b)), p.buf[p.off:]...)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -156,6 +157,9 @@ func (w *wire) unseal(p []byte) (int, error) {
 		w.canRead = false
 	}
 	if out := w.tls.Sealed(); len(out) > 0 {
+		if w.out.size() > maxUntaken {
+			return 0, errUntaken
+		}
 		if err := w.out.send(w.core.loop, w.FD(), out, nil); err != nil && err != loop.ErrAgain {
 			return 0, err
 		}
@@ -173,6 +177,12 @@ func (w *wire) unseal(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// maxUntaken is how many bytes may wait for a peer that has something said to it
+// by what it sends (a KeyUpdate asks for one in return), and does not read that.
+const maxUntaken = 256 << 10
+
+var errUntaken = errors.New("the peer asks for new keys and does not take them")
 
 // sayEnd tells the peer once, behind what is in out, that what follows is the
 // end and not a cut.

@@ -67,11 +67,15 @@ func (b *boundary) inside() bool { return b.left > 0 || b.have > 0 }
 // unknown is how many records may wait inside crypto/tls after a handshake.
 const unknown = 1 << 20
 
+// recordsPerRead bounds what one Read does for its bytes: of a peer that sends
+// records of one byte each, In would take 65,536.
+const recordsPerRead = 64
+
 // ErrTruncated says that a stream ended without a close_notify: whoever cut it
 // may not have been its peer (RFC 8446 section 6.1).
 var ErrTruncated = errors.New("the TLS stream ended without a close_notify")
 
-// Read fills p with what has arrived, decrypted. dry says that nothing is left:
+// Read fills p with what has arrived, decrypted, up to 64 records of it. dry says that nothing is left:
 // the next arrival is an event. It returns 0 and io.EOF at a close_notify,
 // ErrTruncated at an end without one, ErrAgain when nothing is there, and else
 // the error of the socket or of TLS, of which Sealed may hold an alert.
@@ -79,7 +83,7 @@ func (t *TLS) Read(p []byte) (n int, dry bool, err error) {
 	t.mustBeShaken()
 	t.dry = false
 	t.loop.sealed = t.loop.sealed[:0]
-	for n < len(p) {
+	for range recordsPerRead {
 		room := len(p) - n
 		k, err := t.conn.Read(p[n:])
 		n += k
@@ -98,6 +102,9 @@ func (t *TLS) Read(p []byte) (n int, dry bool, err error) {
 		if k < room && t.dry && t.records <= 1 && !t.boundary.inside() {
 			t.records = 0
 			return n, true, nil
+		}
+		if n == len(p) || len(t.loop.sealed) > 0 { // new keys cost as much as many records
+			break
 		}
 	}
 	return n, false, nil
