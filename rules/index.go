@@ -127,12 +127,12 @@ type search struct {
 }
 
 // Lookup is the Entry that r belongs to, nil when no rule takes it. It does not allocate.
-func (p *PortTable) Lookup(r *Request) *Entry {
-	if p == nil {
+func (t *PortTable) Lookup(r *Request) *Entry {
+	if t == nil {
 		return nil
 	}
 	r.route()
-	x, s := p.index, search{r: r, rank: math.MaxInt32}
+	x, s := t.index, search{r: r, rank: math.MaxInt32}
 	if b := x.exact[string(r.Host)]; b != nil {
 		s.bucket(b)
 	}
