@@ -31,10 +31,16 @@ type Handshake struct {
 	done    bool
 	err     error
 
-	running atomic.Bool // on a worker
-
-	busy, abandoned, unwound bool // the Loop's
+	state atomic.Int32 // resting, running or abandoned
+	busy  bool         // the Loop's: stepped is to be called
 }
+
+// Where a Handshake is: between two steps, on a worker, or of use to nobody.
+const (
+	resting = iota
+	running
+	abandoned
+)
 
 // Panic is the error of a handshake that panicked.
 type Panic struct {
@@ -63,7 +69,7 @@ func (t *TLS) Shake() *Handshake { return t.shake }
 func (h *Handshake) Step(input []byte) {
 	h.in = append(h.in, input...)
 	h.busy = true
-	h.running.Store(true)
+	h.state.Store(running)
 	h.work(h.step)
 }
 
@@ -91,17 +97,17 @@ func (h *Handshake) Finish() {
 // any more. When the Loop has ended it may be called from elsewhere, once no worker
 // has a step left to do.
 func (h *Handshake) Abandon() {
-	h.abandoned = true
-	if !h.running.Load() {
-		h.unwind()
+	if h.state.Swap(abandoned) == resting {
+		h.work(h.unwind)
 	}
 }
 
-// unwind lets go of the coroutine's stack, on a worker like all that it does.
+// unwind lets go of the coroutine's stack. It runs on a worker like all that the
+// coroutine does: at the end of the step under way, if there is one, as the Loop
+// may end before.
 func (h *Handshake) unwind() {
-	if h.stop != nil && !h.done && !h.unwound {
-		h.unwound = true
-		h.work(h.stop)
+	if h.stop != nil && !h.done {
+		h.stop()
 	}
 }
 
@@ -111,8 +117,11 @@ func (h *Handshake) step() {
 		if v := recover(); v != nil {
 			h.done, h.err = true, &Panic{v, debug.Stack()}
 		}
-		h.running.Store(false)
-		h.t.loop.Post(h.after)
+		if h.state.CompareAndSwap(running, resting) {
+			h.t.loop.Post(h.after)
+		} else {
+			h.unwind()
+		}
 	}()
 	h.out = h.out[:0]
 	if h.resume == nil {
@@ -126,11 +135,9 @@ func (h *Handshake) step() {
 // after is what follows a step in the Loop.
 func (h *Handshake) after() {
 	h.busy = false
-	if h.abandoned {
-		h.unwind()
-		return
+	if h.state.Load() != abandoned {
+		h.stepped()
 	}
-	h.stepped()
 }
 
 // run is the coroutine.

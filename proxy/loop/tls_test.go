@@ -94,3 +94,38 @@ func TestTLS_RestFindsTheBuffers(t *testing.T) {
 	rest.Rest()
 	require.Zero(t, b.Cap())
 }
+
+// A connection may close at any time: before a step, during one, behind one. Its
+// coroutine ends in any case, and without the Loop, which may have ended first.
+func TestHandshake_AbandonedEndsItsCoroutine(t *testing.T) {
+	f := func(when string) {
+		t.Helper()
+		var queue []func()
+		work := func(f func()) { queue = append(queue, f) }
+		var tt *TLS
+		open := func(c net.Conn) (*tls.Conn, error) {
+			if when == "during" {
+				tt.Shake().Abandon()
+			}
+			return tls.Server(c, &tls.Config{}), nil
+		}
+		tt = NewTLS(newReal(t), -1, open, work, func() { require.Fail(t, "stepped was called") })
+		h := tt.Shake()
+		h.Step(nil)
+		if when == "before" {
+			h.Abandon()
+		}
+		queue[0]()
+		if when == "behind" {
+			h.Abandon()
+			h.Abandon()
+		}
+		for _, f := range queue[1:] {
+			f()
+		}
+		require.ErrorIs(t, h.err, errAbandoned, when)
+	}
+	f("before")
+	f("during")
+	f("behind")
+}
