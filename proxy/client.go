@@ -196,7 +196,8 @@ func (c *client) handle(data []byte) {
 	if unfinished(data, c.headSeen) {
 		return
 	}
-	if state.stream { // the port has changed, and its servers do not speak HTTP any more
+	// The port has changed: its servers do not speak HTTP any more, or want nothing in the clear.
+	if state.stream || state.secure() && c.tls == nil {
 		c.finish()
 		return
 	}

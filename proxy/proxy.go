@@ -41,6 +41,7 @@ type Proxy struct {
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
 	shaking     atomic.Int64 // TLS handshakes under way
+	greeting    atomic.Int64 // of those, with clients
 	identities  identities
 	questions   atomic.Int64 // challenges that wait for their answer
 	panics      panics

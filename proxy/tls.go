@@ -27,6 +27,7 @@ type secure struct {
 	cipher     uint16
 	resumed    bool
 	truncated  bool // the stream has ended without a close_notify
+	mute       bool // our own ends without one too
 
 	peer *x509.Certificate // of a client that has proved to have it
 	told *certFields       // what Backends are told of it
@@ -47,7 +48,17 @@ func (w *wire) begin(open func(net.Conn) (*tls.Conn, error)) {
 		s.stepped = true
 		k.loop.Again(&w.Conn, loop.Writable) // there, a panic costs this connection alone
 	})
-	k.proxy.shaking.Add(1)
+	w.countShake(1)
+}
+
+// countShake counts handshakes under way. Those with clients are counted apart:
+// servers that do not answer must not keep clients out.
+func (w *wire) countShake(n int64) {
+	p := w.core.proxy
+	p.shaking.Add(n)
+	if w.tls.side == sideClient {
+		p.greeting.Add(n)
+	}
 }
 
 // shaking says whether the handshake is still to be done.
@@ -131,7 +142,7 @@ func (w *wire) endShake(r handshakeResult, err error) {
 func (w *wire) leaveShake(r handshakeResult) (owner shaker) {
 	owner, w.tls.owner = w.tls.owner, nil
 	if w.tls.TLS != nil {
-		w.core.proxy.shaking.Add(-1)
+		w.countShake(-1)
 	}
 	w.core.stats.shakes[w.tls.side][r].inc()
 	if r == shakePanic {
@@ -187,7 +198,7 @@ var errUntaken = errors.New("the peer asks for new keys and does not take them")
 // sayEnd tells the peer once, behind what is in out, that what follows is the
 // end and not a cut.
 func (w *wire) sayEnd() {
-	if w.tls == nil || w.tls.TLS == nil || w.tls.Shake() != nil || w.tls.SealEnd() != nil {
+	if w.tls == nil || w.tls.TLS == nil || w.tls.mute || w.tls.Shake() != nil || w.tls.SealEnd() != nil {
 		return
 	}
 	if end := w.tls.Sealed(); len(end) > 0 {
@@ -197,6 +208,13 @@ func (w *wire) sayEnd() {
 
 // wasCut says whether the stream ended in a way that anybody could have brought about.
 func (w *wire) wasCut() bool { return w.tls != nil && w.tls.truncated }
+
+// endLike has the end of our direction vouch for no more than that of from does.
+func (w *wire) endLike(from *wire) {
+	if w.tls != nil && from.wasCut() {
+		w.tls.mute = true
+	}
+}
 
 // helloTimeout is how long a client may take for its ClientHello.
 const helloTimeout = int64(5 * time.Second)

@@ -92,7 +92,7 @@ func (c *client) greet(hello []byte) {
 	case config == nil:
 		c.endShake(shakeRefused, errNoConfig)
 		return
-	case c.core.proxy.shaking.Load() >= 2*maxHandshakes:
+	case c.core.proxy.greeting.Load() >= 2*maxHandshakes:
 		c.endShake(shakeOverload, nil)
 		return
 	}

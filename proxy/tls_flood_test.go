@@ -107,8 +107,10 @@ func eater(t *testing.T) string {
 func TestTLS_AnswersThatNobodyTakesDoNotPileUp(t *testing.T) {
 	b := newTLSStreamBed(t, func(b *tlsBed) { b.loops = 1 }, eater(t))
 	c := b.forge()
-	k := b.cores[0]
-	for { // more than what the sockets take, and then some
+	k, small := b.cores[0], make(chan error)
+	k.loop.Post(func() { small <- syscall.SetsockoptInt(k.clients[0].FD(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4096) })
+	require.NoError(t, <-small)
+	for {
 		var out []byte
 		for range 100 {
 			for range 15 {

@@ -195,3 +195,28 @@ func TestTLS_StopLetsGoOfHandshakes(t *testing.T) {
 	b.Stop()
 	require.LessOrEqual(t, runtime.NumGoroutine(), before)
 }
+
+func TestTLS_PortThatNowWantsTLSServesNobodyInTheClear(t *testing.T) {
+	b := newTLSBed(t, func(b *tlsBed) { b.rule.Protocol = rules.HTTP }, echo(t))
+	c := b.dial()
+	r := bufio.NewReader(c)
+	_, err := io.WriteString(c, getA)
+	require.NoError(t, err)
+	answer(t, r, "GET")
+	b.rule.Protocol = rules.HTTPS
+	b.apply()
+	_, err = io.WriteString(c, getA)
+	require.NoError(t, err)
+	got, _ := io.ReadAll(r)
+	require.Empty(t, got)
+}
+
+// Servers that stall in handshakes must not use up those that clients may have.
+func TestTLS_HandshakesWithServersKeepNoClientsOut(t *testing.T) {
+	ca := newAuthority(t)
+	b := newTLSBed(t, func(b *tlsBed) { securely(ca)(b.bed) }, eater(t))
+	c := b.dialTLS()
+	_, err := io.WriteString(c, getA)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return b.shaking.Load() == 1 && b.greeting.Load() == 0 }, eventually, tick)
+}

@@ -129,3 +129,58 @@ func TestTLSStream_NotTLS(t *testing.T) {
 	require.True(t, err == nil || errors.Is(err, syscall.ECONNRESET), "%v", err)
 	require.False(t, slices.Contains(got, 'a'))
 }
+
+// records notes the last record that is read from a connection of TLS 1.2.
+type records struct {
+	net.Conn
+	seen []byte
+}
+
+func (r *records) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.seen = append(r.seen, p[:n]...)
+	return n, err
+}
+
+// last is the type of the last one.
+func (r *records) last() (kind byte) {
+	for b := r.seen; len(b) >= 5; b = b[5+int(b[3])<<8+int(b[4]):] {
+		kind = b[0]
+	}
+	return kind
+}
+
+func TestTLSStream_EndIsPassedOnAsItWas(t *testing.T) {
+	const alert, data = 21, 23
+	ca := newAuthority(t)
+	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "back.test")}, MaxVersion: tls.VersionTLS12}
+	f := func(end func(s *tls.Conn, c net.Conn) error, want byte) {
+		t.Helper()
+		heard := make(chan byte, 1)
+		at := server(t, func(c *net.TCPConn) {
+			r := &records{Conn: c}
+			s := tls.Server(r, config)
+			_, _ = io.WriteString(s, "half")
+			_ = end(s, c)
+			_, _ = io.Copy(io.Discard, s)
+			heard <- r.last()
+		})
+		b := newTLSStreamBed(t, func(b *tlsBed) {
+			b.client.MaxVersion = tls.VersionTLS12
+			securely(ca)(b.bed)
+		}, at)
+		c := b.dial()
+		r := &records{Conn: c}
+		s := tls.Client(r, b.client)
+		got, err := io.ReadAll(s)
+		require.NoError(t, err)
+		require.Equal(t, "half", string(got))
+		require.Equal(t, want, r.last(), "to the client")
+		_, err = io.WriteString(s, "other half")
+		require.NoError(t, err)
+		require.NoError(t, end(s, c))
+		require.Equal(t, want, <-heard, "to the server")
+	}
+	f(func(s *tls.Conn, _ net.Conn) error { return s.CloseWrite() }, alert)
+	f(func(_ *tls.Conn, c net.Conn) error { return c.(*net.TCPConn).CloseWrite() }, data)
+}

@@ -142,6 +142,7 @@ func (x *Exchange) tunnelDown() {
 			return
 		case n == 0:
 			x.downEnded = true
+			c.endLike(&u.wire)
 			continue
 		}
 		x.respBytes += int64(n)
@@ -159,6 +160,7 @@ func (x *Exchange) tunnelDown() {
 // tunnelClientEnded handles the client's FIN: it is passed on behind what waits.
 func (x *Exchange) tunnelClientEnded() {
 	x.upEnded = true
+	x.up.endLike(&x.client.wire)
 	if x.up.out.empty() {
 		x.shutUp()
 	}
