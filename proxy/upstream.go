@@ -30,12 +30,12 @@ func (u *upstream) Ready(r loop.Ready) {
 	if r&(loop.Readable|loop.PeerClosed|loop.Failed) != 0 {
 		u.canRead = true
 	}
+	if r&loop.PeerClosed != 0 {
+		u.peerClosed = true
+	}
 	if u.shaking() {
 		u.shakeHands(r)
 		return
-	}
-	if r&loop.PeerClosed != 0 {
-		u.peerClosed = true
 	}
 	if u.x == nil {
 		if u.canRead && !u.alive() { // closed by the Backend, or talking out of turn
