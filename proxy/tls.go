@@ -115,8 +115,7 @@ func (w *wire) goesOn(h *loop.Handshake) bool {
 // finishShake makes the wire one that can be read and written.
 func (w *wire) finishShake() {
 	s := w.tls
-	s.Shake().Finish()
-	state := s.State()
+	state := s.Shake().Finish()
 	s.serverName, s.version, s.cipher, s.resumed = strings.ToLower(state.ServerName), state.Version, state.CipherSuite, state.DidResume
 	if len(state.VerifiedChains) > 0 {
 		s.peer = state.PeerCertificates[0]
@@ -229,4 +228,5 @@ func (k *core) abandonShakes() {
 			c.x.up.abandon()
 		}
 	}
+	k.loop.EndShakes()
 }

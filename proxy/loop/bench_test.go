@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -59,7 +58,6 @@ func serveLoop(b *testing.B) (addr string) {
 	done := make(chan struct{})
 	go func() { // ends with Stop
 		defer close(done)
-		runtime.LockOSThread()
 		l.Run()
 	}()
 	b.Cleanup(func() {
