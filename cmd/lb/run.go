@@ -154,6 +154,7 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 	// One more than there are Loops, so that checks, the admin listener and the
 	// log get to run while every Loop is busy.
 	runtime.GOMAXPROCS(s.loops + 1)
+	spareGC()
 	return s, err
 }
 
