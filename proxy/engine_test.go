@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -84,12 +85,28 @@ func (b *bed) exchange(raw string) string {
 	return string(got)
 }
 
+// freePort is a port that nobody listens on. The system gives those above to
+// connections of any program, which would be in the way now and then.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
+	const first, last = 10000, 20000
+	for range 1000 {
+		port := uint16(first + rand.IntN(last-first))
+		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port).String()
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		c, err := net.ListenPacket("udp", at)
+		if err != nil {
+			continue
+		}
+		defer func() { _ = c.Close() }()
+		return port
+	}
+	require.Fail(t, "no free port")
+	return 0
 }
 
 // backend starts a net/http server and returns its address.
