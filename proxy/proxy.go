@@ -68,7 +68,7 @@ type Config struct {
 	// ListenUDP is Listen for datagrams.
 	ListenUDP func(addr netip.Addr, port uint16, n int) ([]int, error)
 	// Work runs f soon, on a goroutine that is not locked to its thread: the
-	// steps of TLS handshakes that a Loop does not take itself. The default has a goroutine for each CPU.
+	// steps of TLS handshakes. The default has a goroutine for each CPU.
 	Work func(f func())
 }
 
@@ -113,7 +113,7 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// Start runs the Loops, each on a goroutine of its own, until Stop.
+// Start runs the Loops, each on a thread of its own, until Stop.
 func (p *Proxy) Start() {
 	if p.labor != nil {
 		p.labor.start(runtime.GOMAXPROCS(0))
@@ -122,6 +122,8 @@ func (p *Proxy) Start() {
 		p.running.Add(1)
 		go func() { // ends with Stop, which waits for it
 			defer p.running.Done()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
 			k.loop.Run()
 		}()
 	}

@@ -115,7 +115,8 @@ func (w *wire) goesOn(h *loop.Handshake) bool {
 // finishShake makes the wire one that can be read and written.
 func (w *wire) finishShake() {
 	s := w.tls
-	state := s.Shake().Finish()
+	s.Shake().Finish()
+	state := s.State()
 	s.serverName, s.version, s.cipher, s.resumed = strings.ToLower(state.ServerName), state.Version, state.CipherSuite, state.DidResume
 	if len(state.VerifiedChains) > 0 {
 		s.peer = state.PeerCertificates[0]
@@ -228,5 +229,4 @@ func (k *core) abandonShakes() {
 			c.x.up.abandon()
 		}
 	}
-	k.loop.EndShakes()
 }

@@ -97,7 +97,6 @@ func (c *client) greet(hello []byte) {
 		return
 	}
 	c.begin(func(conn net.Conn) (*tls.Conn, error) { return tls.Server(conn, config), nil })
-	c.tls.Shake().Local()
 	c.tls.Shake().Step(hello)
 	c.keep(nil)
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -58,6 +59,7 @@ func serveLoop(b *testing.B) (addr string) {
 	done := make(chan struct{})
 	go func() { // ends with Stop
 		defer close(done)
+		runtime.LockOSThread()
 		l.Run()
 	}()
 	b.Cleanup(func() {

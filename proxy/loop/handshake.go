@@ -4,15 +4,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"runtime/debug"
 	"sync/atomic"
 )
 
 // Handshake is a TLS handshake under way. crypto/tls wants a stack that waits for
-// the peer: so the handshake is a coroutine, which is resumed whenever there is
-// input, and which holds nobody up while there is none. A worker resumes it, or
-// the Loop itself where that is allowed and short; see Local.
+// the peer, and more of the processor than a Loop may spend: so the handshake is
+// a coroutine, which a worker resumes whenever there is input, and which holds no
+// worker while there is none.
 //
 // Its methods belong to the Loop. Between Step and the call of stepped it must be
 // asked for nothing but Abandon.
@@ -24,18 +25,17 @@ type Handshake struct {
 
 	// Used by the Loop between two steps and by a worker during one.
 	in, out []byte
-	stack   *stack
+	resume  func() (struct{}, bool)
+	stop    func()
+	yield   func(struct{}) bool
 	done    bool
 	err     error
-	took    int64 // by the first step, nanoseconds
 
 	state atomic.Int32 // resting, running or abandoned
 	busy  bool         // the Loop's: stepped is to be called
-	local bool         // the Loop's: it may take steps itself
 }
 
-// Where a Handshake is: between two steps, about to take one or at it, or of use
-// to nobody.
+// Where a Handshake is: between two steps, on a worker, or of use to nobody.
 const (
 	resting = iota
 	running
@@ -64,26 +64,13 @@ func NewTLS(l *Loop, fd int, open func(net.Conn) (*tls.Conn, error), work func(f
 // Shake is the handshake, nil once Finish was called.
 func (t *TLS) Shake() *Handshake { return t.shake }
 
-// Local allows the Loop to take steps itself: see maxChores. It is not for a
-// handshake that may wait for anything but the peer.
-func (h *Handshake) Local() { h.local = true }
-
 // Step goes on with what has arrived, of which it takes a copy. A client begins
 // with nothing.
 func (h *Handshake) Step(input []byte) {
 	h.in = append(h.in, input...)
 	h.busy = true
-	l := h.t.loop
-	if h.stack == nil {
-		h.stack = l.stack()
-		h.stack.h = h
-	}
 	h.state.Store(running)
-	if h.local && l.takes() {
-		l.chores = append(l.chores, h)
-		return
-	}
-	h.work(h.remote)
+	h.work(h.step)
 }
 
 // Busy reports whether a step is under way.
@@ -96,18 +83,14 @@ func (h *Handshake) Done() (bool, error) { return h.done, h.err }
 func (h *Handshake) Output() []byte { return h.out }
 
 // Finish ends a handshake that is Done: the connection can be read from, and may
-// hold bytes already, and be written to. It returns what was agreed on.
-func (h *Handshake) Finish() tls.ConnectionState {
+// hold bytes already, and be written to.
+func (h *Handshake) Finish() {
 	t := h.t
 	t.early, t.records, t.shake = h.in, unknown, nil
 	if len(t.early) == 0 {
 		t.early = nil
 	}
 	t.Rest()
-	if h.local {
-		t.loop.spent(h.took)
-	}
-	return t.conn.ConnectionState()
 }
 
 // Abandon ends a handshake because its connection closes. stepped is not called
@@ -119,59 +102,47 @@ func (h *Handshake) Abandon() {
 	}
 }
 
-// unwind lets go of the coroutine. Where there is a step under way that is at its
-// end, as the Loop may end before, and else on a worker.
+// unwind lets go of the coroutine's stack. It runs on a worker like all that the
+// coroutine does: at the end of the step under way, if there is one, as the Loop
+// may end before.
 func (h *Handshake) unwind() {
-	if h.stack != nil {
-		h.stack.end()
-		h.stack = nil
+	if h.stop != nil && !h.done {
+		h.stop()
 	}
 }
 
-// remote is a step on a worker.
-func (h *Handshake) remote() {
-	if h.step() {
-		h.t.loop.Post(h.after)
-	}
-}
-
-// step resumes the coroutine. False: nobody wants to know any more.
-func (h *Handshake) step() (wanted bool) {
-	began := int64(0)
-	if h.took == 0 {
-		began = h.t.loop.sys.Now()
-	}
+// step runs on a worker.
+func (h *Handshake) step() {
 	defer func() {
 		if v := recover(); v != nil {
-			h.done, h.err, h.stack = true, &Panic{v, debug.Stack()}, nil
+			h.done, h.err = true, &Panic{v, debug.Stack()}
 		}
-		if h.took == 0 {
-			h.took = max(1, h.t.loop.sys.Now()-began)
-		}
-		if wanted = h.state.CompareAndSwap(running, resting); !wanted {
+		if h.state.CompareAndSwap(running, resting) {
+			h.t.loop.Post(h.after)
+		} else {
 			h.unwind()
 		}
 	}()
 	h.out = h.out[:0]
-	h.done = h.stack.step()
-	return true
+	if h.resume == nil {
+		h.resume, h.stop = iter.Pull(h.run)
+	}
+	if _, waits := h.resume(); !waits {
+		h.done = true
+	}
 }
 
 // after is what follows a step in the Loop.
 func (h *Handshake) after() {
 	h.busy = false
-	if h.state.Load() == abandoned {
-		return
+	if h.state.Load() != abandoned {
+		h.stepped()
 	}
-	if h.stack != nil && h.done {
-		h.t.loop.keepStack(h.stack)
-		h.stack = nil
-	}
-	h.stepped()
 }
 
-// run is the handshake, on a coroutine.
-func (h *Handshake) run() {
+// run is the coroutine.
+func (h *Handshake) run(yield func(struct{}) bool) {
+	h.yield = yield
 	if h.t.conn, h.err = h.open((*transport)(h.t)); h.err == nil {
 		h.err = h.t.conn.Handshake()
 	}
@@ -183,7 +154,7 @@ var errAbandoned = errors.New("handshake abandoned")
 // read is the transport's Read during the handshake.
 func (h *Handshake) read(p []byte) (int, error) {
 	for len(h.in) == 0 {
-		if !h.stack.yield(false) {
+		if !h.yield(struct{}{}) {
 			return 0, errAbandoned
 		}
 	}

@@ -1,4 +1,4 @@
-// Package loop is an event loop: one goroutine, the sockets it watches, their
+// Package loop is an event loop: one thread, the sockets it watches, their
 // deadlines and the buffers they share. It knows no HTTP.
 //
 // A Loop runs in rounds: it waits for events, reads the clock once, and calls the
@@ -48,10 +48,6 @@ type Loop struct {
 	mu      sync.Mutex
 	posts   []func() // guarded by mu
 	spare   []func() // guarded by mu; what posts was before
-
-	chores    []*Handshake // whose next step the Loop takes
-	stacks    []*stack     // free
-	beginning int64        // how long the first step of a handshake takes on average
 
 	in, out []byte
 	sealed  []byte // ciphertext on its way out of a TLS
@@ -104,9 +100,8 @@ func (l *Loop) Post(f func()) {
 	}
 }
 
-// Run runs rounds until Stop. The caller is not locked to its thread, to which
-// coroutines of handshakes would be tied, and afterwards closes what is left and
-// calls Sys().Shut.
+// Run runs rounds until Stop. The caller locks the thread, and afterwards closes
+// what is left and calls Sys().Shut.
 func (l *Loop) Run() {
 	for !l.stopped.Load() {
 		l.Step(-1)
@@ -120,8 +115,8 @@ func (l *Loop) Stop() {
 }
 
 // Step is one round: it waits for events, for timeout nanoseconds at most (below
-// 0: as long as it takes), then delivers them, second turns, posts, a step of a
-// handshake, deadlines and releases, in this order.
+// 0: as long as it takes), then delivers them, second turns, posts, deadlines
+// and releases, in this order.
 func (l *Loop) Step(timeout int64) {
 	if w := l.patience(); timeout < 0 || w >= 0 && w < timeout {
 		timeout = w
@@ -143,7 +138,7 @@ func (l *Loop) Step(timeout int64) {
 
 // patience is how long the next Wait may last, below 0 for ever.
 func (l *Loop) patience() int64 {
-	if len(l.again) > 0 || len(l.chores) > 0 {
+	if len(l.again) > 0 {
 		return 0
 	}
 	at := l.wheel.next()
@@ -188,7 +183,6 @@ func (l *Loop) round() (done bool) {
 		l.running = l.running[1:]
 		f()
 	}
-	l.chore()
 	for c := l.wheel.expired(); c != nil; c = l.wheel.expired() {
 		l.current = attachment{c, c.handler, c.gen}
 		c.handler.Expired()

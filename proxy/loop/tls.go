@@ -163,6 +163,9 @@ func (t *TLS) SealEnd() error {
 // keys): the Loop's scratch, valid until the next call on any TLS.
 func (t *TLS) Sealed() []byte { return t.loop.sealed }
 
+// State is what the handshake has agreed on. It copies a lot: call it once.
+func (t *TLS) State() tls.ConnectionState { return t.conn.ConnectionState() }
+
 // transport is the net.Conn that crypto/tls sees.
 type transport TLS
 
