@@ -199,7 +199,13 @@ func (x *Exchange) frame(r *http1.Request) {
 	switch {
 	case r.Chunked:
 		x.reqMode = bodyChunks
-		x.reqChunks.Reset(http1.KeepFraming, maxTrailer)
+		mode := http1.KeepFraming
+		if x.state.opts.ClientCert != (ClientCertFields{}) {
+			// A server that takes trailer fields for those of the head would believe
+			// what a client says of its own certificate there.
+			mode = http1.DropTrailer
+		}
+		x.reqChunks.Reset(mode, maxTrailer)
 	case r.ContentLength > 0:
 		x.reqMode, x.reqLeft = bodyLength, r.ContentLength
 	default:

@@ -116,12 +116,18 @@ func TestTLS_ClientCertificates(t *testing.T) {
 
 func TestClientCert_IsNobodysToClaimInTheClear(t *testing.T) {
 	at := backend(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Header.Get("X-Client-Subject")+".")
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, r.Header.Get("X-Client-Subject")+r.Trailer.Get("X-Client-Subject")+".")
 	})
 	b := newBed(t, func(b *bed) { b.opts.ClientCert.Subject = "X-Client-Subject" }, at)
 	c := b.dial()
-	_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nX-Client-Subject: CN=root\r\n\r\n")
-	require.NoError(t, err)
-	_, body := answer(t, bufio.NewReader(c), "GET")
-	require.Equal(t, ".", body)
+	f := func(request string) {
+		t.Helper()
+		_, err := io.WriteString(c, request)
+		require.NoError(t, err)
+		_, body := answer(t, bufio.NewReader(c), "GET")
+		require.Equal(t, ".", body)
+	}
+	f("GET / HTTP/1.1\r\nHost: x\r\nX-Client-Subject: CN=root\r\n\r\n")
+	f("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Client-Subject: CN=root\r\n\r\n")
 }

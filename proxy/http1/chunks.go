@@ -11,6 +11,7 @@ type ChunkMode uint8
 const (
 	KeepFraming ChunkMode = iota // a chunked stream without extensions, its trailer section filtered
 	DropFraming                  // the data alone, for HTTP/1.0 recipients
+	DropTrailer                  // a chunked stream without extensions and without trailer fields
 )
 
 // LastChunk ends a chunked body that has no trailer section.
@@ -56,7 +57,7 @@ const (
 // Reset prepares c for the next body. A trailer section of more than
 // maxTrailer bytes is refused; 0 means 8 KiB.
 func (c *Chunks) Reset(mode ChunkMode, maxTrailer int) {
-	*c = Chunks{mode: mode, trailer: trailer{buf: c.trailer.buf[:0], limit: maxTrailer}}
+	*c = Chunks{mode: mode, trailer: trailer{buf: c.trailer.buf[:0], limit: maxTrailer, drop: mode == DropTrailer}}
 }
 
 // Done reports whether the body has ended.
@@ -86,7 +87,7 @@ func (c *Chunks) Next(p []byte) (out []byte, n int, done bool, rej *Reject) {
 			if p[r] != "\r\n"[c.state-chunkDataCR] {
 				return nil, r, false, rejectChunkEnd
 			}
-			if c.mode == KeepFraming {
+			if c.mode != DropFraming {
 				w = c.move(p, w, r, 1)
 			}
 			r++

@@ -167,6 +167,22 @@ func TestChunks_TrailerLimit(t *testing.T) {
 	f(7, rejectTrailerSize)
 }
 
+func TestChunks_DropTrailer(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		for size := 1; size <= len(in); size++ {
+			var c Chunks
+			c.Reset(DropTrailer, 0)
+			out, _, done, rej := runChunks(&c, in, size)
+			require.Nil(t, rej)
+			require.True(t, done)
+			require.Equal(t, want, string(out))
+		}
+	}
+	f("2;x=y\r\nab\r\n0\r\nA: b\r\n\r\n", "2\r\nab\r\n0\r\n\r\n")
+	f("0\r\n\r\n", "0\r\n\r\n")
+}
+
 func TestAppendChunk(t *testing.T) {
 	require.Equal(t, "x", string(AppendChunk([]byte("x"), nil)))
 	require.Equal(t, "x1f\r\n"+strings.Repeat("a", 31)+"\r\n", string(AppendChunk([]byte("x"), bytes.Repeat([]byte("a"), 31))))

@@ -14,6 +14,7 @@ type trailer struct {
 	line   int // where in buf the line that is being read starts
 	size   int // bytes so far, dropped fields included
 	fields int
+	drop   bool // no field may be forwarded
 	kept   bool // there is a field in buf that may be forwarded
 }
 
@@ -54,7 +55,7 @@ func (t *trailer) endLine() (end bool, rej *Reject) {
 	if t.fields++; t.fields > maxTrailerFields {
 		return false, rejectTrailerSize
 	}
-	if f.ID == IDOther && !headOnly(t.buf[f.Start:f.NameEnd]) {
+	if !t.drop && f.ID == IDOther && !headOnly(t.buf[f.Start:f.NameEnd]) {
 		t.line = len(t.buf)
 		t.kept = true
 	} else {
