@@ -26,7 +26,10 @@ type Consul struct {
 	// ParseFragment reads the value of a KV key, which is a rules file. With a Fatal
 	// Problem the value does not count. nil: there is no KV to watch.
 	ParseFragment func(key string, data []byte) Fragment
-	Log           *zap.Logger
+	// Succeeded says at the end of Watch whether another process goes on in the place
+	// of this one; what is registered is left to it then. nil: none does.
+	Succeeded func() bool
+	Log       *zap.Logger
 
 	consulHealth
 	once sync.Once

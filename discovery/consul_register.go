@@ -112,6 +112,9 @@ func (w *consulWatch) registered(ctx context.Context, id string) (*api.AgentServ
 
 // leave takes the service out. ctx of the run is over, so that it has its own.
 func (w *consulWatch) leave(s *api.AgentServiceRegistration) {
+	if w.Succeeded != nil && w.Succeeded() {
+		return // the entry is the successor's, even if that has not said so yet
+	}
 	known, err := w.registered(context.Background(), s.ID)
 	if err == nil && known != nil && known.Meta["pid"] == s.Meta["pid"] {
 		ctx, cancel := context.WithTimeout(context.Background(), registerPatience)

@@ -83,17 +83,18 @@ type server struct {
 	failures chan error                     // reloads that were rejected
 	latest   atomic.Pointer[configs.Config] // as of the last good load
 
-	outages  outages
-	config   *configs.Config // in use
-	view     view            // likewise
-	partial  bool            // a listener of it could not be opened
-	access   *proxy.AccessLog
-	admin    *admin.Server
-	named    map[*health.Backend]bool
-	rules    book
-	known    map[string]bool                 // problems that were logged
-	problems atomic.Pointer[[]rules.Problem] // for the admin listener
-	draining atomic.Bool
+	outages   outages
+	config    *configs.Config // in use
+	view      view            // likewise
+	partial   bool            // a listener of it could not be opened
+	access    *proxy.AccessLog
+	admin     *admin.Server
+	named     map[*health.Backend]bool
+	rules     book
+	known     map[string]bool                 // problems that were logged
+	problems  atomic.Pointer[[]rules.Problem] // for the admin listener
+	draining  atomic.Bool
+	succeeded atomic.Bool // a successor serves
 }
 
 // view is what Merge hands on.
@@ -233,6 +234,7 @@ func (s *server) loop(signals <-chan os.Signal) os.Signal {
 		case err := <-takeover:
 			takeover = nil
 			if err == nil {
+				s.succeeded.Store(true)
 				return handedOver
 			}
 			s.log.Error("hand-over failed; this process keeps serving", zap.Error(err))

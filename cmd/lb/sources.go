@@ -27,7 +27,7 @@ func (s *server) sources() []discovery.Named {
 		list = append(list, n)
 	}
 	if c := s.first.Sources.Consul; c != nil {
-		source := &discovery.Consul{Config: *c, ParseFragment: configs.ParseFragment, Log: s.log}
+		source := &discovery.Consul{Config: *c, ParseFragment: configs.ParseFragment, Succeeded: s.succeeded.Load, Log: s.log}
 		s.outages.report("consul", source)
 		list = append(list, discovery.Named{Name: "consul", Source: source})
 	}
