@@ -137,7 +137,7 @@ func TestTLS_AnswersThatNobodyTakesDoNotPileUp(t *testing.T) {
 func TestTLS_TinyRecordsLeaveOthersTheirTurn(t *testing.T) {
 	b := newTLSStreamBed(t, func(b *tlsBed) { b.loops = 1 }, eater(t))
 	c := b.forge()
-	const n = 200_000
+	const n = 50_000
 	var out []byte
 	for range n {
 		out = c.record(out, 23, "x")
