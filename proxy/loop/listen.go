@@ -97,22 +97,32 @@ func bind(at netip.AddrPort, share bool) (int, error) {
 		return -1, err
 	}
 	// Connections of an earlier run that still wind down do not count as in use.
-	errs := []error{unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)}
-	if family == unix.AF_INET6 {
-		only := 1
-		if at.Addr().IsUnspecified() {
-			only = 0 // one socket for both families
-		}
-		errs = append(errs, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only))
-	}
-	if share {
-		errs = append(errs, unix.SetsockoptInt(fd, unix.SOL_SOCKET, soShare, 1))
-	}
-	if err := errors.Join(append(errs, unix.Bind(fd, sa))...); err != nil {
+	reuse := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if err := errors.Join(reuse, setFamily(fd, family, at), setShared(fd, share), unix.Bind(fd, sa)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// setFamily has a socket that is to be bound to all addresses take both families.
+func setFamily(fd, family int, at netip.AddrPort) error {
+	if family != unix.AF_INET6 {
+		return nil
+	}
+	only := 1
+	if at.Addr().IsUnspecified() {
+		only = 0
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
+}
+
+// setShared lets Loops have a socket each at one address, if share is set.
+func setShared(fd int, share bool) error {
+	if !share {
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, soShare, 1)
 }
 
 // SetListenOptions makes a listening socket that somebody else opened (systemd,

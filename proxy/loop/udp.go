@@ -54,17 +54,7 @@ func bindUDP(at netip.AddrPort, share bool) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var errs []error
-	if family == unix.AF_INET6 {
-		only := 1
-		if at.Addr().IsUnspecified() {
-			only = 0 // one socket for both families
-		}
-		errs = append(errs, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only))
-	}
-	if share {
-		errs = append(errs, unix.SetsockoptInt(fd, unix.SOL_SOCKET, soShare, 1))
-	}
+	errs := []error{setFamily(fd, family, at), setShared(fd, share)}
 	if at.Addr().IsUnspecified() {
 		errs = append(errs, tellDestination(fd, family))
 	}
