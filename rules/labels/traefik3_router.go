@@ -21,8 +21,8 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		reject(needed.label, "%s", needed.reason)
 		return
 	}
-	if syntax := e.text("ruleSyntax"); syntax != "" && !strings.EqualFold(syntax, "v3") && !strings.EqualFold(syntax, "default") {
-		reject(e.label("ruleSyntax"), "syntax %q is not supported; write the rule in Traefik 3's and take this label out", syntax)
+	if why := e.foreignSyntax(); why != "" {
+		reject(e.label("ruleSyntax"), "%s", why)
 		return
 	}
 	sockets, why := d.sockets(e)
@@ -49,6 +49,15 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		return
 	}
 	d.add(base, secure, sockets, targets, acme)
+}
+
+// foreignSyntax says why a router's rule cannot be read in Traefik 3's language, "" if it can.
+func (e *element) foreignSyntax() string {
+	syntax := e.text("ruleSyntax")
+	if syntax == "" || strings.EqualFold(syntax, "v3") || strings.EqualFold(syntax, "default") {
+		return ""
+	}
+	return fmt.Sprintf("syntax %q is not supported; write the rule in Traefik 3's and take this label out", syntax)
 }
 
 // addDefaultRouter makes the router of a Subject that has none, for its only service.

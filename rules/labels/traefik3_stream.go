@@ -105,8 +105,8 @@ func (t *streams) addRouter(name string, e *element) {
 		reject(needed.label, "%s", needed.reason)
 		return
 	}
-	if syntax := e.text("ruleSyntax"); syntax != "" && !strings.EqualFold(syntax, "v3") && !strings.EqualFold(syntax, "default") {
-		reject(e.label("ruleSyntax"), "syntax %q is not supported; write the rule in Traefik 3's and take this label out", syntax)
+	if why := e.foreignSyntax(); why != "" {
+		reject(e.label("ruleSyntax"), "%s", why)
 		return
 	}
 	r := rules.Rule{Name: name, Origin: t.s.origin(cmp.Or(e.label("rule"), e.anyLabel())), Protocol: t.protocol(e), Expr: e.text("rule")}
