@@ -35,7 +35,7 @@ func fill(t *testing.T, l net.Listener) string {
 
 // How long and how often to look for what another goroutine brings about.
 const (
-	eventually = 5 * time.Second
+	eventually = 30 * time.Second
 	tick       = time.Millisecond
 )
 

@@ -142,7 +142,7 @@ func TestTLS_TinyRecordsLeaveOthersTheirTurn(t *testing.T) {
 	for range n {
 		out = c.record(out, 23, "x")
 	}
-	k, most, all := b.cores[0], 0, make(chan struct{})
+	k, most, counting, all := b.cores[0], 0, make(chan struct{}), make(chan struct{})
 	k.loop.Post(func() {
 		begun := int(k.stats.bytesIn)
 		before := begun
@@ -157,7 +157,9 @@ func TestTLS_TinyRecordsLeaveOthersTheirTurn(t *testing.T) {
 			k.loop.Post(count)
 		}
 		count()
+		close(counting)
 	})
+	<-counting
 	_, err := c.Write(out)
 	require.NoError(t, err)
 	select {
