@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"arzur.net/lb/proxy/loop"
 )
 
@@ -135,6 +137,10 @@ const acmeProtocol = "acme-tls/1"
 
 // endShake gives a handshake up.
 func (w *wire) endShake(r handshakeResult, err error) {
+	if p := (*loop.Panic)(nil); errors.As(err, &p) {
+		w.core.proxy.panics.add()
+		w.core.proxy.log.Error("panic in a TLS handshake", zap.Any("value", p.Value), zap.ByteString("stack", p.Stack))
+	}
 	w.leaveShake(r).unsecured(r, err)
 }
 
@@ -145,9 +151,6 @@ func (w *wire) leaveShake(r handshakeResult) (owner shaker) {
 		w.countShake(-1)
 	}
 	w.core.stats.shakes[w.tls.side][r].inc()
-	if r == shakePanic {
-		w.core.proxy.panics.add()
-	}
 	return owner
 }
 

@@ -45,7 +45,7 @@ const (
 // Panic is the error of a handshake that panicked.
 type Panic struct {
 	Value any
-	Stack []byte
+	Stack []byte // of the handshake, not of the worker that it ran on
 }
 
 // Error implements error.
@@ -113,22 +113,17 @@ func (h *Handshake) unwind() {
 
 // step runs on a worker.
 func (h *Handshake) step() {
-	defer func() {
-		if v := recover(); v != nil {
-			h.done, h.err = true, &Panic{v, debug.Stack()}
-		}
-		if h.state.CompareAndSwap(running, resting) {
-			h.t.loop.Post(h.after)
-		} else {
-			h.unwind()
-		}
-	}()
 	h.out = h.out[:0]
 	if h.resume == nil {
 		h.resume, h.stop = iter.Pull(h.run)
 	}
 	if _, waits := h.resume(); !waits {
 		h.done = true
+	}
+	if h.state.CompareAndSwap(running, resting) {
+		h.t.loop.Post(h.after)
+	} else {
+		h.unwind()
 	}
 }
 
@@ -140,8 +135,14 @@ func (h *Handshake) after() {
 	}
 }
 
-// run is the coroutine.
+// run is the coroutine. A panic is caught here, where the stack still shows what
+// has panicked.
 func (h *Handshake) run(yield func(struct{}) bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.err = &Panic{v, debug.Stack()}
+		}
+	}()
 	h.yield = yield
 	if h.t.conn, h.err = h.open((*transport)(h.t)); h.err == nil {
 		h.err = h.t.conn.Handshake()

@@ -129,3 +129,17 @@ func TestHandshake_AbandonedEndsItsCoroutine(t *testing.T) {
 	f("during")
 	f("behind")
 }
+
+// Whoever reads the log wants to know what has panicked, not which worker it ran on.
+func TestHandshake_APanicShowsItsOwnStack(t *testing.T) {
+	tt := NewTLS(newReal(t), -1, openPanicking, func(step func()) { step() }, func() {})
+	tt.Shake().Step(nil)
+	done, err := tt.Shake().Done()
+	require.True(t, done)
+	var p *Panic
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "no", p.Value)
+	require.Contains(t, string(p.Stack), "openPanicking")
+}
+
+func openPanicking(net.Conn) (*tls.Conn, error) { panic("no") }
