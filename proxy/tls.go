@@ -23,8 +23,10 @@ type secure struct {
 
 	stepped bool // a step of the handshake is over and not looked at
 
-	serverName string // as the client asked for it, lower case
-	covered    string // the last host that the connection was found good for
+	serverName string      // as the client asked for it, lower case
+	config     *tls.Config // of the port, at the handshake or when it was last looked at
+	checked    int64       // when that was
+	covered    string      // the last host that the connection was found good for
 	version    uint16
 	cipher     uint16
 	resumed    bool

@@ -96,6 +96,7 @@ func (c *client) greet(hello []byte) {
 		c.endShake(shakeOverload, nil)
 		return
 	}
+	c.tls.config, c.tls.checked = config, c.core.loop.Now()
 	c.begin(func(conn net.Conn) (*tls.Conn, error) { return tls.Server(conn, config), nil })
 	c.tls.Shake().Step(hello)
 	c.keep(nil)

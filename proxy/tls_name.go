@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"arzur.net/lb/proxy/http1"
 )
@@ -18,10 +19,20 @@ import (
 // certificate would get around a demand for one (RFC 9110 section 7.4).
 func (c *client) misdirected(host []byte) bool {
 	s := c.tls
-	if s == nil || len(host) == 0 || string(host) == s.serverName || string(host) == s.covered {
+	if s == nil {
 		return false
 	}
 	config := c.lst.state.Load().tls
+	if now := c.core.loop.Now(); config != s.config || now-s.checked >= recheckEvery {
+		if !s.outlived(config) {
+			c.last = true // no request can be served here any more
+			return true
+		}
+		s.config, s.checked, s.covered = config, now, ""
+	}
+	if len(host) == 0 || string(host) == s.serverName || string(host) == s.covered {
+		return false
+	}
 	name := string(host)
 	if config == nil || !covers(config, s.serverName, name) {
 		return true
@@ -33,9 +44,40 @@ func (c *client) misdirected(host []byte) bool {
 	return false
 }
 
+// recheckEvery is how long a connection is taken for what it was found to be.
+// Certificates come and go without a word to the engine.
+const recheckEvery = int64(time.Second)
+
+// outlived says whether a client would be let in under config as it was under the
+// one of its handshake: whoever keeps a connection must not get around what is
+// asked of others.
+func (s *secure) outlived(config *tls.Config) bool {
+	if config == nil {
+		return true // the port has left TLS, and asks nothing of anybody
+	}
+	if certificateFor(config, s.serverName) == nil {
+		return false
+	}
+	was, is := configFor(s.config, s.serverName), configFor(config, s.serverName)
+	switch {
+	case was == is, is.ClientAuth == tls.NoClientCert:
+		return true
+	case was.ClientAuth == tls.NoClientCert, s.peer == nil && is.ClientAuth == tls.RequireAndVerifyClientCert:
+		return false
+	}
+	return is.ClientCAs.Equal(was.ClientCAs)
+}
+
 // covers says whether the certificate for serverName is one for host too. It is
 // looked up rather than remembered: a resumed session has shown none.
 func covers(config *tls.Config, serverName, host string) bool {
+	cert := certificateFor(config, serverName)
+	return cert != nil && covering(cert, host)
+}
+
+// certificateFor is what a client is shown that asks for serverName; nil: it is
+// refused.
+func certificateFor(config *tls.Config, serverName string) *tls.Certificate {
 	hello := &tls.ClientHelloInfo{ServerName: serverName, Conn: nobody{}}
 	var cert *tls.Certificate
 	if config = configFor(config, serverName); config.GetCertificate != nil {
@@ -50,7 +92,7 @@ func covers(config *tls.Config, serverName, host string) bool {
 			}
 		}
 	}
-	return cert != nil && covering(cert, host)
+	return cert
 }
 
 // nobody is the connection of a ClientHello that was never sent.

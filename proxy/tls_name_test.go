@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/rules"
 )
 
 func TestTLS_MisdirectedRequests(t *testing.T) {
@@ -130,4 +132,75 @@ func TestClientCert_IsNobodysToClaimInTheClear(t *testing.T) {
 	}
 	f("GET / HTTP/1.1\r\nHost: x\r\nX-Client-Subject: CN=root\r\n\r\n")
 	f("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Client-Subject: CN=root\r\n\r\n")
+}
+
+// A kept connection must not get around what is asked of those who come now.
+func TestTLS_KeptConnectionsAreHeldToTheNewConfiguration(t *testing.T) {
+	b := newTLSBed(t, nil, echo(t))
+	other := newAuthority(t)
+	demand := func(auth tls.ClientAuthType, ca *authority) *tls.Config {
+		c := b.server.Clone()
+		c.ClientAuth, c.ClientCAs = auth, ca.pool
+		return c
+	}
+	mine := b.ca.issue(t, "client one")
+	f := func(was, is *tls.Config, want int) {
+		t.Helper()
+		use := func(c *tls.Config) {
+			b.opts.TLS = map[string]*tls.Config{rules.HTTPS: c}
+			b.apply()
+		}
+		use(was)
+		c := b.dialTLS(func(c *tls.Config) { c.Certificates = []tls.Certificate{mine} })
+		r := bufio.NewReader(c)
+		send := func() *http.Response {
+			_, err := io.WriteString(c, getA)
+			require.NoError(t, err)
+			res, _ := answer(t, r, "GET")
+			return res
+		}
+		require.Equal(t, 200, send().StatusCode)
+		use(is)
+		res := send()
+		require.Equal(t, want, res.StatusCode)
+		require.Equal(t, want == 421, res.Close)
+	}
+	optional, required := tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert
+	f(b.server, b.server.Clone(), 200)
+	f(b.server, demand(required, b.ca), 421)
+	f(b.server, demand(optional, b.ca), 421) // its certificate was not asked for
+	f(demand(optional, b.ca), demand(required, b.ca), 200)
+	f(demand(required, b.ca), demand(required, b.ca), 200)
+	f(demand(required, b.ca), demand(optional, b.ca), 200)
+	f(demand(required, b.ca), demand(required, other), 421)
+	f(demand(required, b.ca), b.server, 200)
+	f(b.server, serverConfig(b.ca.issue(t, "c.test")), 421)
+
+	b.client.Certificates = nil
+	mine = tls.Certificate{}
+	f(demand(optional, b.ca), demand(required, b.ca), 421)
+}
+
+func TestTLS_KeptConnectionsEndWithTheirCertificate(t *testing.T) {
+	gone := make(chan struct{})
+	b := newTLSBed(t, func(b *tlsBed) {
+		inner := b.server.GetCertificate
+		b.server.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			select {
+			case <-gone:
+				return nil, nil
+			default:
+				return inner(h)
+			}
+		}
+	}, echo(t))
+	c := b.dialTLS()
+	res, _ := ask(t, c, getA)
+	require.Equal(t, 200, res.StatusCode)
+	close(gone)
+	for res.StatusCode == 200 { // until the deadline of the connection
+		res, _ = ask(t, c, getA)
+	}
+	require.Equal(t, 421, res.StatusCode)
+	require.True(t, res.Close)
 }
