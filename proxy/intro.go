@@ -15,6 +15,7 @@ import (
 type intro struct {
 	state       *portState     // the one at accept
 	hello       hello.Reader   // of the ClientHello under way
+	began       int64          // when it was asked for
 	destination netip.AddrPort // our end, as the proxy in front saw it
 	postgres    bool           // the client is one of PostgreSQL, and was promised TLS
 }
@@ -47,11 +48,15 @@ func (c *client) enter(state *portState) {
 	switch state.protocol {
 	case rules.SNI, rules.TLS:
 		c.expect(phaseHello, state)
+		if c.intro.began = c.core.loop.Now(); state.protocol == rules.TLS {
+			c.SetDeadline(min(c.Deadline(), c.intro.began+int64(state.opts.HandshakeTimeout)))
+		}
 		if c.in != nil {
 			c.readHello(c.in)
 		}
 	case rules.HTTPS:
-		c.SetDeadline(c.core.loop.Now() + c.expectHello(state))
+		now := c.core.loop.Now()
+		c.SetDeadline(now + c.expectHello(state, now))
 		c.awaitHello(c.in)
 	case rules.TCP:
 		c.startStream(state, nil)
@@ -115,7 +120,7 @@ func (c *client) readProxy(data []byte) {
 func (c *client) readHello(data []byte) {
 	k, i := c.core, c.intro
 	if i.state.protocol == rules.TLS && data[0] != 0 { // all but PostgreSQL's request is the handshake's
-		c.expectHello(i.state)
+		c.expectHello(i.state, i.began)
 		c.awaitHello(data)
 		return
 	}

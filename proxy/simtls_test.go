@@ -301,3 +301,51 @@ func TestSim_SameSeedSameTLS(t *testing.T) {
 	}
 	require.Equal(t, f(), f())
 }
+
+// However late the first byte comes, the handshake is over when its time is.
+func TestSim_HandshakeHasOneDeadline(t *testing.T) {
+	f := func(protocol string, limit time.Duration, first int64) {
+		t.Helper()
+		b := newSimBed(t, 1, 1)
+		b.secureFront()
+		b.rule.Protocol = protocol
+		b.opts.TLS = map[string]*tls.Config{protocol: simServerSide()}
+		b.opts.HandshakeTimeout = limit
+		b.use()
+		start, ended := b.Now(), int64(0)
+		p := b.Dial(simFront)
+		p.Handle = func(p *loop.SimPeer) {
+			p.Read() // and never an answer
+			if ended == 0 && (p.Ended() || p.Broken() != nil) {
+				ended = b.Now() - start
+				p.Close()
+			}
+		}
+		b.After(first, func() { p.Write(aClientHello(t)) })
+		b.run(func() bool { return ended != 0 })
+		require.InDelta(t, int64(limit), ended, 100e6)
+		require.Empty(t, b.settle())
+	}
+	for _, protocol := range []string{rules.HTTPS, rules.TLS} {
+		f(protocol, 10*time.Second, 0)
+		f(protocol, 10*time.Second, 4.9e9)
+		f(protocol, time.Second, 0.9e9)
+	}
+}
+
+// aClientHello is what a client begins with.
+func aClientHello(t *testing.T) string {
+	t.Helper()
+	ours, its := net.Pipe()
+	gone := make(chan struct{})
+	go func() { // ends with the pipe
+		_ = tls.Client(its, simClientSide()).Handshake()
+		close(gone)
+	}()
+	hello := make([]byte, 16<<10)
+	n, err := ours.Read(hello)
+	require.NoError(t, err)
+	_ = ours.Close()
+	<-gone
+	return string(hello[:n])
+}

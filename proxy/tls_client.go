@@ -23,11 +23,11 @@ const helloAhead = 16 << 10
 func (s *portState) secure() bool { return s.protocol == rules.HTTPS || s.protocol == rules.TLS }
 
 // expectHello makes c one that begins with a handshake, and returns how long it
-// has for its ClientHello.
-func (c *client) expectHello(state *portState) (wait int64) {
+// has for its ClientHello. The time for all of it counts from began.
+func (c *client) expectHello(state *portState, began int64) (wait int64) {
 	limit := int64(state.opts.HandshakeTimeout)
 	c.phase = phaseHandshake
-	c.tls = &secure{owner: c, side: sideClient, by: c.core.loop.Now() + limit}
+	c.tls = &secure{owner: c, side: sideClient, by: began + limit}
 	return min(limit, helloTimeout)
 }
 
