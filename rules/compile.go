@@ -221,8 +221,8 @@ func (c *compiler) check(r *Rule) (*match, error) {
 	if w := weightOf(r.Weight); w < 0 || w > mostWeight {
 		return nil, fmt.Errorf("weight: %d is out of range; want 0 to %d", w, mostWeight)
 	}
-	if !(r.Share >= 0 && r.Share <= 1) {
-		return nil, fmt.Errorf("share: %v is out of range; want 0 to 1", r.Share)
+	if !(r.Share >= 0 && r.Share <= MostShare) {
+		return nil, fmt.Errorf("share: %v is out of range; want 0 to %d", r.Share, MostShare)
 	}
 	r.TargetPort = cmp.Or(r.TargetPort, r.Port)
 	if err := r.checkEdits(); err != nil {

@@ -53,7 +53,7 @@ type Rule struct {
 	Service     string  // the name of a Service of the same input; "" only with Redirect
 	TargetPort  uint16  // 0: same as Port
 	Weight      *int    // of this rule's share when pools merge; nil: 1
-	Share       float64 // fabio's: the part of the traffic that each server gets, up to 1; 0: an even part of what others leave. Not together with Weight.
+	Share       float64 // fabio's: the part of the traffic that each server gets, up to MostShare; 0: an even part of what others leave. Not together with Weight.
 	Divides     bool    // Weight is the part of the whole Service even if all rules of the match weigh the same, as in Traefik's weighted services
 	BackendName string  // names the pool
 
@@ -70,6 +70,10 @@ type Rule struct {
 	RequestHeaders  HeaderEdit
 	ResponseHeaders HeaderEdit
 }
+
+// MostShare is the most that a Share can be. Those above 1 leave nothing to others,
+// and keep their proportion among each other.
+const MostShare = 1000
 
 // forwards says whether requests of the rule may reach a Service.
 func (r *Rule) forwards() bool {

@@ -83,7 +83,8 @@ func isShared(key string) bool {
 	}
 	lower := strings.ToLower(key)
 	return strings.HasPrefix(key, "traefik.") &&
-		(lower == "traefik.enable" || strings.HasPrefix(lower, "traefik.docker.") || strings.HasPrefix(lower, "traefik.swarm."))
+		(lower == "traefik.enable" || strings.HasPrefix(lower, "traefik.docker.") || strings.HasPrefix(lower, "traefik.swarm.") ||
+			strings.HasPrefix(lower, "traefik.consulcatalog."))
 }
 
 // hidden says why the Subject is not exposed, "" if it is.
@@ -100,6 +101,10 @@ func hidden(s *Subject, o *Options, w *Wants) string {
 	if !exposed {
 		return "label " + label + "=" + s.Labels[label]
 	}
+	if key, on := meshed(s); on {
+		w.reject(s, key, "", "its servers belong to the service mesh, which lb takes no part in; it stays hidden")
+		return "label " + key + "=" + s.Labels[key]
+	}
 	holds, err := parseConstraints(o.Constraints)
 	if err != nil {
 		w.reject(s, "", "", "constraints %q: %s; nothing is exposed until that is corrected", o.Constraints, err)
@@ -109,6 +114,17 @@ func hidden(s *Subject, o *Options, w *Wants) string {
 		return fmt.Sprintf("the constraints %q do not hold", o.Constraints)
 	}
 	return ""
+}
+
+// meshed says whether a label wants the servers asked as Consul's service mesh asks them.
+func meshed(s *Subject) (label string, on bool) {
+	for _, key := range s.sortedKeys() {
+		if strings.EqualFold(key, "traefik.consulcatalog.connect") {
+			on, _ = strconv.ParseBool(strings.TrimSpace(s.Labels[key]))
+			return key, on
+		}
+	}
+	return "", false
 }
 
 // exposure reads the label that decides about exposure; "" is the name of none.
@@ -150,6 +166,7 @@ var platformLabels = []string{
 	"lb.network", "lb.swarm.vip",
 	"traefik.swarm.network", "traefik.swarm.lbswarm",
 	"traefik.docker.network", "traefik.docker.lbswarm", "traefik.docker.allownonrunning",
+	"traefik.consulcatalog.canary", "traefik.consulcatalog.connect",
 }
 
 // decodePlatform reads what the platform's own code wants to know.
@@ -174,6 +191,8 @@ func decodePlatform(s *Subject, w *Wants) {
 		switch lower {
 		case "traefik.docker.allownonrunning":
 			w.AllowNonRunning = w.flag(s, key)
+		case "traefik.consulcatalog.canary", "traefik.consulcatalog.connect":
+			w.flag(s, key) // what is neither true nor false; the Source and hidden read them
 		case "lb.network", "traefik.swarm.network", "traefik.docker.network":
 			network = w.settle(s, network, key)
 			w.Network = s.Labels[network]

@@ -2,8 +2,6 @@ package labels
 
 import (
 	"net"
-	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +24,16 @@ func isFabio(label string) bool { return strings.HasPrefix(label, fabioPrefix) }
 type fabioTag struct {
 	s     *Subject
 	w     *Wants
+	o     *Options
 	label string // of s.Labels
 	rule  rules.Rule
 	share string // weight=, as written
 	left  bool   // the rule is left out
 
-	secure     bool // proto=https: to the server, over TLS
-	unverified bool // tlsskipverify: with any certificate
-	proxied    bool // pxyproto: the server gets a PROXY protocol header
+	secure     bool   // proto=https: to the server, over TLS
+	unverified bool   // tlsskipverify: with any certificate
+	serverName string // host=, unless it is dst: whose certificate that has to be
+	proxied    bool   // pxyproto: the server gets a PROXY protocol header
 }
 
 // decodeFabio adds to w what fabio's tags ask for.
@@ -46,22 +46,19 @@ func decodeFabio(s *Subject, o *Options, w *Wants) {
 		if value := s.Labels[label]; value != "" {
 			tag += "=" + value
 		}
-		source, options, _ := strings.Cut(strings.TrimSpace(tag), " ")
-		t := fabioTag{s: s, w: w, label: label}
-		t.rule = rules.Rule{Origin: s.origin(label), Port: o.EntryPoints[o.DefaultEntryPoint]}
-		list := strings.Fields(options)
-		if i := slices.IndexFunc(list, func(o string) bool { return strings.HasPrefix(o, "proto=") }); i >= 0 {
-			t.proto(strings.TrimPrefix(list[i], "proto="))
+		t := fabioTag{s: s, w: w, o: o, label: label}
+		t.rule.Origin = s.origin(label)
+		source, options := "", strings.Fields(tag)
+		if len(options) > 0 {
+			source, options = options[0], options[1:]
 		}
-		switch t.rule.Protocol {
-		case rules.TCP:
-			t.readAddress(source)
-		case rules.SNI:
-			t.readServerName(source, o)
-		default:
-			t.readSource(source)
+		if i := slices.IndexFunc(options, func(o string) bool { return strings.HasPrefix(o, "proto=") }); i >= 0 {
+			t.proto(strings.TrimPrefix(options[i], "proto="))
+		} else if strings.HasPrefix(source, ":") {
+			t.rule.Protocol = rules.TCP // nothing else can be meant
 		}
-		t.readOptions(list)
+		t.read(source)
+		t.readOptions(options)
 		t.finish()
 	}
 }
@@ -81,55 +78,6 @@ func (t *fabioTag) refuse(format string, args ...any) {
 	if t.rule.Refuse == "" {
 		t.w.reject(t.s, t.label, "", format+"; the rule answers 503 rather than without it", args...)
 		t.rule.Refuse = t.w.Problems[len(t.w.Problems)-1].Reason
-	}
-}
-
-// readSource reads host/path. A host may have a port, which is then the one to listen
-// on, since that is what clients put into their URLs.
-func (t *fabioTag) readSource(source string) {
-	host, path, slash := strings.Cut(source, "/")
-	switch {
-	case strings.HasPrefix(source, ":") || !slash && strings.Contains(source, ":"):
-		t.leave("%q is a port; want host/path, or proto=tcp behind it", source)
-	case !slash:
-		t.leave("%q has no slash, so it is neither host nor path; want %q", source, source+"/")
-	}
-	if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') {
-		n, err := strconv.ParseUint(host[at+1:], 10, 16)
-		if err != nil || n == 0 {
-			t.leave("want a port from 1 to 65535, got %q", host[at+1:])
-		} else if n != 80 && n != 443 { // fabio takes those off
-			t.rule.Port = uint16(n)
-		}
-		host = host[:at]
-	}
-	host = strings.ToLower(host)
-	if path != "" {
-		t.rule.Path, t.rule.PathMatch = "/"+path, rules.PathStarts
-	}
-	if isGlob(host) {
-		t.globHost(host)
-	} else {
-		t.rule.Hostname = host
-	}
-}
-
-// isGlob says whether a host needs more than a star at one of its ends.
-func isGlob(host string) bool {
-	inner := strings.TrimPrefix(host, "*")
-	if inner == host {
-		inner = strings.TrimSuffix(host, "*")
-	}
-	return inner != "" && strings.ContainsAny(inner, "*?")
-}
-
-// globHost matches by expression: a star is any text, a question mark any character.
-func (t *fabioTag) globHost(glob string) {
-	pattern := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(glob))
-	t.rule.Expr = call("HostRegexp", "^"+pattern+"$")
-	if t.rule.Path != "" {
-		t.rule.Expr += " && " + call("PathPrefix", t.rule.Path)
-		t.rule.Path, t.rule.PathMatch = "", 0
 	}
 }
 
@@ -181,12 +129,16 @@ func compareRedirect(option string) int {
 
 // edit changes the path that is sent on: what is stripped goes first.
 func (t *fabioTag) edit(option, path string, kind rules.RewriteKind) {
-	if !strings.HasPrefix(path, "/") {
-		t.leave("%s: %q has no leading slash; want %q", option, path, "/"+path)
-		return
+	if path == "" {
+		return // as in fabio, whose generated tags may leave it empty
 	}
 	if kind == rules.AddPrefix {
+		path = "/" + strings.TrimPrefix(path, "/")
 		t.rule.Rewrites = append(t.rule.Rewrites, rules.Rewrite{Kind: kind, Replacement: wirePath(path)})
+		return
+	}
+	if !strings.HasPrefix(path, "/") {
+		t.warn("%s: no path begins with %q, so that nothing is taken off; want %q", option, path, "/"+path)
 		return
 	}
 	t.rule.Rewrites = slices.Insert(t.rule.Rewrites, 0, rules.Rewrite{Kind: kind, Prefixes: []string{wirePath(path)}})
@@ -208,40 +160,24 @@ func (t *fabioTag) proto(value string) {
 	}
 }
 
-// readAddress reads :port or address:port, which TCP listens on.
-func (t *fabioTag) readAddress(source string) {
-	host, port, err := net.SplitHostPort(source)
-	n, numErr := strconv.ParseUint(port, 10, 16)
-	if err != nil || numErr != nil || n == 0 {
-		t.leave("%q: with proto=tcp want :port or address:port", source)
-		return
-	}
-	t.rule.Port = uint16(n)
-	if host == "" {
-		return
-	}
-	if t.rule.Address, err = netip.ParseAddr(host); err != nil {
-		t.leave("%q: with proto=tcp want :port or address:port", source)
-	}
-}
-
-// readServerName reads host, host:port or either with a slash behind it: the
-// server name of TLS that is passed through.
-func (t *fabioTag) readServerName(source string, o *Options) {
-	t.rule.Port = o.EntryPoints[secureEntryPoint]
-	t.readSource(strings.TrimSuffix(source, "/") + "/")
-	if t.rule.Path != "" {
-		t.leave("%q: with proto=tcp+sni there is no path; want %q", source, t.rule.Hostname)
-	}
-}
-
 // host sets what the server gets as Host: dst is the server's own address.
 func (t *fabioTag) host(value string) {
-	t.rule.ServerHost, t.rule.RequestHeaders = value == "dst", rules.HeaderEdit{}
-	if value != "dst" && value != "" {
+	t.rule.ServerHost, t.rule.RequestHeaders, t.serverName = value == "dst", rules.HeaderEdit{}, ""
+	switch {
+	case value == "dst" || value == "":
+	case !isHostField(value):
+		t.leave("host: %q is no host; want a name such as blog.local, or dst", value)
+	default:
 		t.rule.RequestHeaders.Set = []rules.HeaderField{{Name: "Host", Value: value}}
+		t.serverName = strings.Trim(value, "[]")
+		if name, _, err := net.SplitHostPort(value); err == nil {
+			t.serverName = name
+		}
 	}
 }
+
+// isHostField says whether text may stand in the field Host.
+func isHostField(text string) bool { return isVisible(text) && !strings.ContainsAny(text, `/?#@\"<>,`) }
 
 // finish adds the rule, and the Subject to the group that it goes to.
 func (t *fabioTag) finish() {
@@ -264,7 +200,7 @@ func (t *fabioTag) weigh() {
 	}
 	part, err := strconv.ParseFloat(t.share, 64)
 	switch {
-	case err != nil || part != part || part > 1:
+	case err != nil || part != part || part > rules.MostShare:
 		t.warn("weight: want a part from 0 to 1, got %q; its share is an even one", t.share)
 	case part > 0: // else an even share
 		t.rule.Share = part
@@ -277,8 +213,11 @@ func (t *fabioTag) join() {
 	scheme := "http"
 	// A group of its own for servers that are spoken to in their own way.
 	if t.secure {
-		scheme, service.TLS = "https", &health.TLS{Insecure: t.unverified}
+		scheme, service.TLS = "https", &health.TLS{ServerName: t.serverName, Insecure: t.unverified}
 		t.rule.Service += " proto=https"
+		if t.serverName != "" {
+			t.rule.Service += " host=" + t.serverName
+		}
 		if t.unverified {
 			t.rule.Service += " tlsskipverify"
 		}
@@ -290,6 +229,10 @@ func (t *fabioTag) join() {
 	name := t.rule.Service
 	if !slices.ContainsFunc(t.w.Groups, func(g Group) bool { return g.Service.Name == name }) {
 		service.Name = name
-		t.w.Groups = append(t.w.Groups, Group{Service: service, Scheme: scheme})
+		g := Group{Service: service, Scheme: scheme}
+		if t.rule.Share > 0 {
+			g.Weight = new(1) // the share is each server's, whatever it weighs elsewhere
+		}
+		t.w.Groups = append(t.w.Groups, g)
 	}
 }

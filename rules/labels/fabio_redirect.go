@@ -10,7 +10,8 @@ import (
 )
 
 // redirect reads <code>,<url>. In the path of the URL, $path stands for the
-// path of the request without what strip takes off, and brings its query along.
+// path of the request without what strip takes off and behind what prepend puts
+// there, and brings its query along; as its host, $host stands for the request's.
 func (t *fabioTag) redirect(value string) {
 	number, target, ok := strings.Cut(value, ",")
 	if !ok || target == "" {
@@ -32,19 +33,23 @@ func (t *fabioTag) redirect(value string) {
 		t.leave("redirect: want a URL that begins with http:// or https://, with $path in its path, got %q", target)
 		return
 	}
-	stripped := ""
+	stripped, prepended := "", ""
 	for _, r := range t.rule.Rewrites {
 		for _, prefix := range r.Prefixes {
 			stripped = "(?:" + regexp.QuoteMeta(prefix) + ")?"
 		}
+		prepended += strings.TrimSuffix(r.Replacement, "/")
 	}
-	to := rules.Redirect{Code: code, Pattern: `^[^/]*//[^/?]*.*$`, Replacement: literal(plain)}
+	to := rules.Redirect{Code: code, Pattern: `^[^/]*//([^/?]*).*$`, Replacement: literal(plain)}
 	if takesPath {
-		to.Pattern = `^[^/]*//[^/?]*` + stripped + `/?([^?]*)(\?.*)?$`
-		to.Replacement = literal(strings.TrimSuffix(before, "/")) + "/${1}" + literal(after)
+		to.Pattern = `^[^/]*//([^/?]*)` + stripped + `/?([^?]*)(\?.*)?$`
+		to.Replacement = literal(strings.TrimSuffix(before, "/")+prepended) + "/${2}" + literal(after)
 		if u.RawQuery == "" {
-			to.Replacement += "${2}"
+			to.Replacement += "${3}"
 		}
+	}
+	if strings.Contains(u.Host, "$host") {
+		to.Replacement = strings.Replace(to.Replacement, "$$host", "${1}", 1)
 	}
 	t.rule.Redirect = &to
 	t.rule.Rewrites = nil // nothing is sent on

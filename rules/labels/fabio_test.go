@@ -50,7 +50,14 @@ func TestFabio_Tags(t *testing.T) {
 	f("urlprefix-a?.*.net/", rules.Rule{Expr: "HostRegexp(`^a.\\..*\\.net$`)"})
 	f("urlprefix-*.a.*/b", rules.Rule{Expr: "HostRegexp(`^.*\\.a\\..*$`) && PathPrefix(`/b`)"})
 	f("urlprefix-arzur.net:8080/", rules.Rule{Hostname: "arzur.net", Port: 8080})
-	f("urlprefix-arzur.net:443/", rules.Rule{Hostname: "arzur.net"})
+	f("urlprefix-arzur.net:80/", rules.Rule{Hostname: "arzur.net"})
+	f("urlprefix-arzur.net:443/", rules.Rule{Hostname: "arzur.net", Port: 443, Protocol: rules.HTTPS})
+	f("urlprefix-arzur.net", rules.Rule{Hostname: "arzur.net"})
+	f("urlprefix-arzur.net:8080", rules.Rule{Hostname: "arzur.net", Port: 8080})
+	f("urlprefix-[::1]:8080/", rules.Rule{Hostname: "[::1]", Port: 8080})
+	f("urlprefix-{a,b?}.[x-z][!0-9].net/c", rules.Rule{Expr: "HostRegexp(`^(?:a|b.)\\.[x-z][^0-9]\\.net$`) && PathPrefix(`/c`)"})
+	f("urlprefix- /blog\tprepend=v1", rules.Rule{Path: "/blog", PathMatch: rules.PathStarts, Rewrites: []rules.Rewrite{{Kind: rules.AddPrefix, Replacement: "/v1"}}})
+	f("urlprefix-/ strip= prepend= host=", rules.Rule{})
 	f("urlprefix-/ proto=http  tlsskipverify=true pxyproto=true", rules.Rule{})
 	f("urlprefix-/ proto=ws", rules.Rule{})
 	f("urlprefix-/ host=dst", rules.Rule{ServerHost: true})
@@ -58,11 +65,10 @@ func TestFabio_Tags(t *testing.T) {
 	f("urlprefix-/blog prepend=/v1 strip=/blog", rules.Rule{Path: "/blog", PathMatch: rules.PathStarts, Rewrites: []rules.Rewrite{
 		{Kind: rules.StripPrefixes, Prefixes: []string{"/blog"}}, {Kind: rules.AddPrefix, Replacement: "/v1"},
 	}})
-	f("urlprefix-/ weight=0.25", rules.Rule{Service: "blog weight=0.25", Share: 0.25})
 	f("urlprefix-/ weight=-1", rules.Rule{})
 	f("urlprefix-/ weight=0", rules.Rule{})
 	f("urlprefix-arzur.net/ redirect=301,https://arzur.net$path", rules.Rule{Hostname: "arzur.net", Redirect: &rules.Redirect{
-		Code: 301, Pattern: `^[^/]*//[^/?]*/?([^?]*)(\?.*)?$`, Replacement: "https://arzur.net/${1}${2}",
+		Code: 301, Pattern: `^[^/]*//([^/?]*)/?([^?]*)(\?.*)?$`, Replacement: "https://arzur.net/${2}${3}",
 	}})
 }
 
@@ -108,7 +114,14 @@ func TestFabio_OtherProtocols(t *testing.T) {
 	plain := Group{Service: rules.Service{Name: "blog"}, Scheme: "http"}
 	f("urlprefix-/ proto=https", rules.Rule{Port: 80}, over("blog proto=https", &health.TLS{}))
 	f("urlprefix-/ proto=https tlsskipverify=true", rules.Rule{Port: 80}, over("blog proto=https tlsskipverify", &health.TLS{Insecure: true}))
+	f("urlprefix-/ proto=https host=b.net:8443", rules.Rule{Port: 80, RequestHeaders: rules.HeaderEdit{Set: []rules.HeaderField{{Name: "Host", Value: "b.net:8443"}}}},
+		over("blog proto=https host=b.net", &health.TLS{ServerName: "b.net"}))
+	f("urlprefix-/ host=dst proto=https", rules.Rule{Port: 80, ServerHost: true}, over("blog proto=https", &health.TLS{}))
 	f("urlprefix-:3306 proto=tcp", rules.Rule{Port: 3306, Protocol: rules.TCP}, plain)
+	f("urlprefix-:3306", rules.Rule{Port: 3306, Protocol: rules.TCP}, plain)
+	f("urlprefix-a.net/ proto=tcp", rules.Rule{Port: 443, Protocol: rules.SNI, Hostname: "a.net"}, plain)
+	f("urlprefix-a.net:443/ proto=tcp+sni", rules.Rule{Port: 443, Protocol: rules.SNI, Hostname: "a.net"}, plain)
+	f("urlprefix-/ weight=0.25", rules.Rule{Port: 80, Share: 0.25}, Group{Service: rules.Service{Name: "blog weight=0.25"}, Scheme: "http", Weight: new(1)})
 	f("urlprefix-127.0.0.1:3306 proto=tcp-dynamic", rules.Rule{Port: 3306, Address: netip.MustParseAddr("127.0.0.1"), Protocol: rules.TCP}, plain)
 	f("urlprefix-:3306 proto=tcp pxyproto=true", rules.Rule{Port: 3306, Protocol: rules.TCP},
 		Group{Service: rules.Service{Name: "blog pxyproto", ProxyProtocol: rules.ProxyV1}, Scheme: "http"})
@@ -127,17 +140,21 @@ func TestFabio_Problems(t *testing.T) {
 		require.Equal(t, servingRules == 0, w.Problems[0].Fatal)
 		require.Equal(t, servingRules, len(w.Groups))
 	}
-	f("urlprefix-:3306", 0, `":3306" is a port; want host/path, or proto=tcp behind it`)
-	f("urlprefix-10.0.0.1:3306", 0, `"10.0.0.1:3306" is a port; want host/path, or proto=tcp behind it`)
-	f("urlprefix-a.net/ proto=tcp", 0, `"a.net/": with proto=tcp want :port or address:port`)
-	f("urlprefix-a.net:80 proto=tcp", 0, `"a.net:80": with proto=tcp want :port or address:port`)
-	f("urlprefix-a.net/b proto=tcp+sni", 0, `"a.net/b": with proto=tcp+sni there is no path; want "a.net"`)
-	f("urlprefix-arzur.net", 0, `"arzur.net" has no slash, so it is neither host nor path; want "arzur.net/"`)
+	f("urlprefix-:3306 proto=http", 0, `":3306" is a port; want host/path, or proto=tcp behind it`)
+	f("urlprefix-a.net:80 proto=tcp", 0, `"a.net:80": with proto=tcp want :port, address:port or host/`)
+	f("urlprefix-:99999", 0, `":99999": with proto=tcp want :port, address:port or host/`)
+	f("urlprefix-a.net/b proto=tcp+sni", 0, `"a.net/b": want a host alone, which is what TLS that is passed on is told apart by`)
+	f("urlprefix-/ proto=tcp", 0, `"/": want a host alone, which is what TLS that is passed on is told apart by`)
+	f("urlprefix-", 0, `there is neither host nor path; want "urlprefix-/" for all requests`)
+	f("urlprefix-strip=/blog", 0, `"strip=/blog" is neither host nor path; want "host/path" in front of the options`)
+	f("urlprefix-{a,b.net/", 0, `host "{a,b.net": its braces are not in pairs`)
+	f("urlprefix-a}{b.net/", 0, `host "a}{b.net": its braces are not in pairs`)
+	f("urlprefix-[ab.net/", 0, `host "[ab.net": the bracket at "[ab.net" is not closed`)
 	f("urlprefix-arzur.net:x/", 0, `want a port from 1 to 65535, got "x"`)
 	f("urlprefix-/ proto=grpc", 0, `proto=grpc is not supported yet; want http, https, tcp or tcp+sni`)
 	f("urlprefix-/ proto=htp", 0, `proto=htp is no protocol; want http, https, tcp or tcp+sni`)
-	f("urlprefix-/ strip=blog", 0, `strip: "blog" has no leading slash; want "/blog"`)
-	f("urlprefix-/ prepend=", 0, `prepend: "" has no leading slash; want "/"`)
+	f("urlprefix-/ strip=blog", 1, `strip: no path begins with "blog", so that nothing is taken off; want "/blog"`)
+	f("urlprefix-/ host=a/b", 0, `host: "a/b" is no host; want a name such as blog.local, or dst`)
 	f("urlprefix-/ redirect=301", 0, `redirect: want <code>,<url> such as 301,https://arzur.net$path, got "301"`)
 	f("urlprefix-/ redirect=200,http://a/", 0, `redirect: "200" is no redirect; want 301, 302, 303, 307 or 308`)
 	f("urlprefix-/ redirect=301,/x", 0, `redirect: want a URL that begins with http:// or https://, with $path in its path, got "/x"`)
@@ -145,7 +162,7 @@ func TestFabio_Problems(t *testing.T) {
 	f("urlprefix-/ redirect=301,http://a/?x=$path", 0, `redirect: want a URL that begins with http:// or https://, with $path in its path, got "http://a/?x=$path"`)
 	f("urlprefix-/ weight=much", 1, `weight: want a part from 0 to 1, got "much"; its share is an even one`)
 	f("urlprefix-/ weight=NaN", 1, `weight: want a part from 0 to 1, got "NaN"; its share is an even one`)
-	f("urlprefix-/ weight=10", 1, `weight: want a part from 0 to 1, got "10"; its share is an even one`)
+	f("urlprefix-/ weight=1e9", 1, `weight: want a part from 0 to 1, got "1e9"; its share is an even one`)
 	f("urlprefix-/ register=other", 1, "register: not supported, without effect")
 	f("urlprefix-/ wieght=0.1", 1, `unknown option "wieght"; did you mean "weight"?`)
 }
@@ -180,8 +197,31 @@ func TestFabio_Redirects(t *testing.T) {
 	f("redirect=301,https://www.a.net/x$path/y", "http://a.net/b", "https://www.a.net/x/b/y")
 	f("redirect=301,https://www.a.net$path?f=g", "http://a.net/b?d=e", "https://www.a.net/b?f=g")
 	f("redirect=301,https://www.a.net/$1/", "http://a.net/b?d=e", "https://www.a.net/$1/")
+	f("redirect=301,https://$host$path", "http://a.net:8080/b?d=e", "https://a.net:8080/b?d=e")
+	f("redirect=301,https://www.$host/x", "http://a.net/b?d=e", "https://www.a.net/x")
+	f("redirect=301,https://a.net/$host$path", "http://b.net/c", "https://a.net/$host/c")
+	f("redirect=301,https://www.a.net$path strip=/b prepend=/d/", "http://a.net/b/c?e", "https://www.a.net/d/c?e")
 	f("redirect=301,https://www.a.net$path strip=/b", "http://a.net/b/c", "https://www.a.net/c")
 	f("redirect=301,https://www.a.net$path strip=/b", "http://a.net/c", "https://www.a.net/c")
+}
+
+func TestFabio_ListensWhereTheEntryPointsAre(t *testing.T) {
+	f := func(tag string, port uint16, protocol string, points map[string]uint16) {
+		t.Helper()
+		s := &Subject{Name: "blog", Group: "blog", Labels: map[string]string{tag: ""}}
+		w := Decode(s, &Options{ExposedByDefault: true, EntryPoints: points})
+		require.Empty(t, w.Problems)
+		require.Equal(t, port, w.Rules[0].Port)
+		require.Equal(t, protocol, w.Rules[0].Protocol)
+	}
+	high := map[string]uint16{"web": 8000, "websecure": 8443}
+	f("urlprefix-a.net/", 8000, "", high)
+	f("urlprefix-a.net:80/", 8000, "", high)
+	f("urlprefix-a.net:443/", 8443, rules.HTTPS, high)
+	f("urlprefix-a.net:8443/", 8443, rules.HTTPS, high)
+	f("urlprefix-a.net:8080/", 8080, "", high)
+	f("urlprefix-a.net/ proto=tcp", 8443, rules.SNI, high)
+	f("urlprefix-a.net/", 443, rules.HTTPS, map[string]uint16{"web": 443, "websecure": 443})
 }
 
 // TestFabio_Shares: fabio's arithmetic, server by server.
@@ -211,6 +251,7 @@ func TestFabio_Shares(t *testing.T) {
 	f("1 3", "weight=0.1", "weight=0.3")
 	f("2 1", "weight=1", "weight=0.5")
 	f("1 0", "weight=1", "")
+	f("1 3 0", "weight=25", "weight=75", "")
 	f("1 1 0", "weight=0.6", "weight=0.6", "")
 	f("1 10000", "weight=0.0000001", "")
 }
