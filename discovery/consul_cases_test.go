@@ -37,19 +37,18 @@ type catalogCase struct {
 // catalogDifferences are the cases in which we do something else, with what we do.
 var catalogDifferences = map[string]string{
 	"v3-consulcatalog-default-rule/004":  "an empty default rule in a configuration is one that was left out: the default counts",
-	"v3-consulcatalog-build/002":         "the service mesh is not supported: the servers are asked for plain HTTP",
+	"v3-consulcatalog-build/002":         "the service mesh is not supported: who belongs to it stays hidden",
 	"v3-consulcatalog-build/013":         "two instances contradict each other about one service: the first one counts, Traefik keeps none",
 	"v3-consulcatalog-build/014":         "three instances contradict each other about one service: the first one counts, Traefik keeps none",
 	"v3-consulcatalog-build/020":         "two instances claim one router with different rules: both serve, Traefik keeps none",
 	"v3-consulcatalog-build/021":         "three instances claim one router with different rules: all serve, Traefik keeps none",
 	"v3-consulcatalog-build/024":         "h2c is not spoken: the rule answers 503 and says so",
-	"v3-consulcatalog-build/030":         "an instance without a port is asked on the port of the rule",
-	"v3-consulcatalog-build/031":         "an instance without a port is asked on the port of the rule",
 	"v3-consulcatalog-build/036":         "basicAuth is not supported: the rule answers 503 and says so",
 	"v3-consulcatalog-build/037":         "a port speaks one protocol, so a TCP router without TLS has to name its entry point",
-	"v3-consulcatalog-build/049":         "neither canaries nor TCP routers without TLS and entry point are supported",
-	"v3-consulcatalog-build/050":         "neither canaries nor UDP routers without entry point are supported",
-	"v3-consulcatalog-build/048":         "neither the service mesh nor canaries are supported: a canary is an instance like others",
+	"v3-consulcatalog-build/038":         "the service mesh is not supported: who belongs to it stays hidden",
+	"v3-consulcatalog-build/048":         "the service mesh is not supported: who belongs to it stays hidden",
+	"v3-consulcatalog-build/049":         "a port speaks one protocol, so a TCP router without TLS has to name its entry point",
+	"v3-consulcatalog-build/050":         "a UDP router has to name an entry point that there is",
 	"v3-consulcatalog-strict-checks/002": "the rule stays while no instance passes, and answers 503",
 	"v3-consulcatalog-strict-checks/003": "warning instances alone cannot be asked for",
 	"v3-consulcatalog-strict-checks/004": "the rule stays while no instance passes, and answers 503",
@@ -67,7 +66,7 @@ func TestConsul_CasesOfTraefik(t *testing.T) {
 			if c.Suite == "v3-consulcatalog-tags" { // the root is ours to name, Traefik's is fixed
 				service := api.AgentService{Tags: c.Input.Tags}
 				for key, value := range c.Expect.Labels {
-					require.Equal(t, value, DefaultConsul.labelsOf(&service)[strings.TrimPrefix(key, "traefik.")])
+					require.Equal(t, value, DefaultConsul.labelsOf(&api.ServiceEntry{Node: &api.Node{}, Service: &service})[strings.TrimPrefix(key, "traefik.")])
 				}
 				return
 			}

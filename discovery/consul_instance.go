@@ -45,7 +45,7 @@ func (c *ConsulConfig) instances(entries []*api.ServiceEntry) []consulInstance {
 		if e.Node == nil || e.Service == nil || e.Service.Kind != api.ServiceKindTypical {
 			continue // a sidecar or gateway speaks TLS with certificates of its own
 		}
-		i := consulInstance{id: e.Node.Node + "/" + e.Service.ID, labels: c.labelsOf(e.Service)}
+		i := consulInstance{id: e.Node.Node + "/" + e.Service.ID, labels: c.labelsOf(e)}
 		i.text = c.labelText(i.labels)
 		i.host, i.port = c.address(e)
 		i.serving, i.weight = c.judge(e)

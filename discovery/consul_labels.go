@@ -2,28 +2,81 @@ package discovery
 
 import (
 	"cmp"
+	"fmt"
+	"hash/fnv"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
 )
 
+// fabioPrefix begins the tags of fabio, which are whole labels, without a value.
+const fabioPrefix = "urlprefix-"
+
 // labelsOf turns the tags and the meta of an instance into labels.
-func (c *ConsulConfig) labelsOf(s *api.AgentService) map[string]string {
-	labels := make(map[string]string, len(s.Tags)+len(s.Meta))
-	for key, value := range s.Meta {
-		labels[c.metaLabel(key)] = value
+func (c *ConsulConfig) labelsOf(e *api.ServiceEntry) map[string]string {
+	labels := make(map[string]string, len(e.Service.Tags)+len(e.Service.Meta))
+	for key, value := range e.Service.Meta {
+		if strings.HasPrefix(key, fabioPrefix) {
+			labels[inDatacenter(fabioPrefix+value, e.Node.Datacenter)] = ""
+		} else {
+			labels[c.metaLabel(key)] = value
+		}
 	}
-	for _, tag := range s.Tags {
-		if strings.HasPrefix(tag, "urlprefix-") {
-			labels[tag] = ""
+	for _, tag := range e.Service.Tags {
+		tag = strings.TrimSpace(tag)
+		if strings.HasPrefix(tag, fabioPrefix) {
+			labels[inDatacenter(tag, e.Node.Datacenter)] = ""
 			continue
 		}
 		key, value, _ := strings.Cut(tag, "=")
 		labels[c.ownLabel(strings.TrimSpace(key))] = strings.TrimSpace(value)
 	}
 	return labels
+}
+
+// inDatacenter is a tag of fabio with the name of the datacenter where its host or
+// path says $DC.
+func inDatacenter(tag, dc string) string {
+	source, options, _ := strings.Cut(tag, " ")
+	if !strings.Contains(source, "$") || dc == "" {
+		return tag
+	}
+	source = os.Expand(source, func(name string) string {
+		if name == "DC" {
+			return dc
+		}
+		return "$" + name // in a path it may mean itself
+	})
+	return strings.TrimSpace(source + " " + options)
+}
+
+// canaryLabel keeps an instance out of the service of those without it.
+const canaryLabel = "traefik.consulcatalog.canary"
+
+// canaryName is what Traefik calls the service of the instances with exactly these
+// labels, which have it to themselves; "" if they are no canaries.
+func canaryName(service string, labels map[string]string) string {
+	canary := false
+	var tags []string
+	for key, value := range labels {
+		if strings.EqualFold(key, canaryLabel) {
+			canary, _ = strconv.ParseBool(strings.TrimSpace(value)) // Decode says what is neither
+		}
+		if asks(key) {
+			tags = append(tags, key+"="+value)
+		}
+	}
+	if !canary {
+		return ""
+	}
+	slices.Sort(tags)
+	sum := fnv.New64()
+	_, _ = sum.Write([]byte(strings.Join(tags, ""))) // never fails
+	return fmt.Sprint(service, "-", sum.Sum64())
 }
 
 // ownLabel is a label with our own prefix for the one that the operator chose.
@@ -53,8 +106,9 @@ func (c *ConsulConfig) metaLabel(key string) string {
 // meta does, which the catalog does not list.
 func (c *ConsulConfig) routes(tag string) bool {
 	prefix := cmp.Or(c.TagPrefix, DefaultConsul.TagPrefix)
+	tag = strings.TrimSpace(tag)
 	return tag == prefix || strings.HasPrefix(tag, prefix+".") ||
-		strings.HasPrefix(tag, "traefik.") || strings.HasPrefix(tag, "urlprefix-")
+		strings.HasPrefix(tag, "traefik.") || strings.HasPrefix(tag, fabioPrefix)
 }
 
 // labelled says whether labels ask for anything, which exposes who bears them.
@@ -68,7 +122,7 @@ func labelled(labels map[string]string) bool {
 }
 
 func asks(label string) bool {
-	return strings.HasPrefix(label, "lb.") || strings.HasPrefix(label, "traefik.") || strings.HasPrefix(label, "urlprefix-")
+	return strings.HasPrefix(label, "lb.") || strings.HasPrefix(label, "traefik.") || strings.HasPrefix(label, fabioPrefix)
 }
 
 // labelText is those of the labels as one text that make a difference: constraints

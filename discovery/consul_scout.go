@@ -3,7 +3,6 @@ package discovery
 import (
 	"context"
 	"math/rand/v2"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,7 +154,7 @@ func (w *consulWatch) lookAt(ctx context.Context, s *consulService) (changed boo
 	o.AllowStale = w.Config.Stale
 	ctx, cancel := context.WithTimeout(ctx, consulAnswer)
 	defer cancel()
-	_, meta, err := w.client.Health().ServiceMultipleTags(url.PathEscape(s.name), []string{noTag}, false, o.WithContext(ctx))
+	_, meta, err := w.client.Health().ServiceMultipleTags(s.name, []string{noTag}, false, o.WithContext(ctx))
 	if err != nil {
 		return false, err
 	}

@@ -3,7 +3,6 @@ package discovery
 import (
 	"cmp"
 	"context"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -133,7 +132,7 @@ func (w *consulWatch) readService(q consulQuery, o *api.QueryOptions) ([]*api.Se
 	if q.tags != "" {
 		tags = strings.Split(q.tags, tagSeparator)
 	}
-	return w.client.Health().ServiceMultipleTags(url.PathEscape(q.name), tags, false, o)
+	return w.client.Health().ServiceMultipleTags(q.name, tags, false, o)
 }
 
 // take takes over the instances of a service.

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -64,7 +65,7 @@ func (s *consulService) part(name string) {
 func fabioTags(s *labels.Subject) string {
 	var tags []string
 	for tag := range s.Labels {
-		if strings.HasPrefix(tag, "urlprefix-") {
+		if strings.HasPrefix(tag, fabioPrefix) {
 			tags = append(tags, tag)
 		}
 	}
@@ -75,8 +76,9 @@ func fabioTags(s *labels.Subject) string {
 // subject is the service as package labels sees it. Groups
 // without a port of their own are at each instance's.
 func (i *consulInstance) subject(service string) *labels.Subject {
+	group := cmp.Or(canaryName(service, i.labels), service)
 	return &labels.Subject{
-		Name: service, Service: labels.Normalize(service), Group: service,
+		Name: service, Service: labels.Normalize(group), Group: group,
 		Origin: "consul service " + service, Labels: i.labels, Ports: []uint16{i.port},
 	}
 }
@@ -163,19 +165,35 @@ type ruleMark struct{ name, hostname, path, expr, service string }
 // addVariant adds the rules and the instances of one label set.
 func (a *consulAnnouncement) addVariant(v *consulVariant) {
 	a.Warnings = append(a.Warnings, v.wants.Problems...)
+	missing := make(map[string]bool)
 	for i := range v.wants.Groups {
 		g := &v.wants.Groups[i]
 		s := g.Service
 		s.Instances = instancesFor(g, v.instances)
-		a.addService(&s)
+		if lost := len(v.instances) - len(s.Instances); lost > 0 {
+			missing[s.Name] = len(s.Instances) == 0
+			a.Warnings = append(a.Warnings, rules.Problem{
+				Origin: v.subject.Origin, Fatal: missing[s.Name],
+				Reason: fmt.Sprintf("service %q: %d of %d instances are registered without a port, and no label says one%s", s.Name, lost, len(v.instances), suchAs(g)),
+			})
+		}
+		if !missing[s.Name] {
+			a.addService(&s)
+		}
 	}
 	for i := range v.wants.Rules {
-		a.addRule(&v.wants.Rules[i])
+		if r := &v.wants.Rules[i]; !missing[r.Service] {
+			a.addRule(r)
+		}
 	}
 }
 
 // instancesFor are the instances with what the labels of the group say otherwise.
+// Those without a port are left out: that of the rule would be our own.
 func instancesFor(g *labels.Group, instances []rules.Instance) []rules.Instance {
+	if g.Port == 0 {
+		instances = slices.DeleteFunc(slices.Clone(instances), func(i rules.Instance) bool { return i.Port == 0 })
+	}
 	if g.Port == 0 && g.Host == "" && g.Weight == nil {
 		return instances
 	}

@@ -87,7 +87,8 @@ func TestConsul_TagsOfFabioAreServed(t *testing.T) {
 	one, two := host("one"), host("two")
 	a.register("shop", "one", one, nil, "urlprefix-a.example/old strip=/old prepend=/new", "urlprefix-b.example/ host=dst",
 		"urlprefix-c.example/ host=inner.example", "urlprefix-w.example/ weight=0.75", "urlprefix-*.glob.example/", "urlprefix-/any",
-		"urlprefix-r.example/ redirect=301,https://www.example$path", "urlprefix-s.example/ proto=htp", "urlprefix-s.example")
+		"urlprefix-r.example/ redirect=301,https://www.$host$path", "urlprefix-s.example/ proto=htp", "urlprefix-t.example/x proto=tcp",
+		"urlprefix-n.example", "urlprefix-$DC.example/")
 	a.register("shop", "two", two, nil, "urlprefix-w.example/")
 	p := startWith(t, nil, fmt.Sprintf("address: %q, entry_points: {web: %d}", a.address, port))
 	f := func(host, path, want string) {
@@ -99,13 +100,15 @@ func TestConsul_TagsOfFabioAreServed(t *testing.T) {
 	f("c.example", "/x", "one inner.example /x")
 	f("deep.glob.example", "/x", "one deep.glob.example /x")
 	f("else.example", "/any/x", "one else.example /any/x")
+	f("n.example", "/x", "one n.example /x")
+	f("dc1.example", "/x", "one dc1.example /x")
 	got := map[string]int{}
 	for range 8 {
 		got[askHost(t, port, "w.example", "/")]++
 	}
 	require.Equal(t, map[string]int{"one w.example /": 6, "two w.example /": 2}, got)
-	require.Contains(t, curl(t, "-D-", "-o/dev/null", "-H", "Host: r.example", "http://"+local(port)+"/x?y=z"), "Location: https://www.example/x?y=z\r\n")
-	for _, tag := range []string{"urlprefix-s.example/ proto=htp", "urlprefix-s.example"} {
+	require.Contains(t, curl(t, "-D-", "-o/dev/null", "-H", "Host: r.example", "http://"+local(port)+"/x?y=z"), "Location: https://www.r.example/x?y=z\r\n")
+	for _, tag := range []string{"urlprefix-s.example/ proto=htp", "urlprefix-t.example/x proto=tcp"} {
 		p.stderr.rewind()
 		p.await("rejected", "consul service shop: tag "+tag)
 	}
@@ -216,4 +219,18 @@ func TestConsul_TheSampleWorks(t *testing.T) {
 	p.stderr.rewind()
 	p.await("rule added", `"match":"arzur.net"`, "servers")
 	a.await("Synced service", "service=lb-")
+}
+
+// TestConsul_NamesThatAPathWouldChange: Consul takes any text for a name.
+func TestConsul_NamesThatAPathWouldChange(t *testing.T) {
+	a := startAgent(t)
+	port := freePort(t)
+	names := []string{"my blog", "my/blog", "blog%2F?x=#1", "blög"}
+	for i, name := range names {
+		a.register(name, fmt.Sprint("blog-", i), testPort(t, name), nil, fmt.Sprintf("lb.hostname=%d.example", i), fmt.Sprint("lb.source_port=", port))
+	}
+	startWith(t, nil, fmt.Sprintf("address: %q", a.address))
+	for i, name := range names {
+		require.Equal(t, name+" /", askHost(t, port, fmt.Sprint(i, ".example"), "/"))
+	}
 }
