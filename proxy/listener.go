@@ -89,7 +89,7 @@ func (a *acceptor) accept(most int) {
 	for range most {
 		state := a.lst.state.Load()
 		max := state.opts.MaxConnections
-		if max > 0 && p.connections.Load() >= int64(max) || state.secure() && p.greeting.Load() >= maxHandshakes {
+		if max > 0 && p.connections.Load() >= int64(max) || state.secure() && p.greeting.open.Load() >= maxHandshakes {
 			k.stats.overLimit.inc()
 			a.rest(int64(10e6))
 			return

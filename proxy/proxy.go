@@ -28,7 +28,7 @@ type Proxy struct {
 	log    *zap.Logger
 	listen opener
 	bind   opener // for datagrams
-	work   func(func())
+	work   func(who netip.Addr, f func())
 	labor  *workers // behind work, nil if that is somebody else's
 	cores  []*core
 
@@ -41,7 +41,7 @@ type Proxy struct {
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
 	shaking     atomic.Int64 // TLS handshakes under way
-	greeting    atomic.Int64 // of those, with clients
+	greeting    shares       // of those, with clients
 	identities  identities
 	questions   atomic.Int64 // challenges that wait for their answer
 	panics      panics
@@ -95,7 +95,8 @@ func New(c Config) (*Proxy, error) {
 		queueWake: make([]atomic.Bool, c.Loops),
 		empty:     make(chan struct{}, c.Loops),
 	}
-	if p.work = c.Work; p.work == nil {
+	p.work = func(_ netip.Addr, f func()) { c.Work(f) }
+	if c.Work == nil {
 		p.labor = newWorkers()
 		p.work = p.labor.do
 	}

@@ -321,7 +321,7 @@ func TestSim_HandshakeHasOneDeadline(t *testing.T) {
 				p.Close()
 			}
 		}
-		b.After(first, func() { p.Write(aClientHello(t)) })
+		b.After(first, func() { p.Write(aClientHello(t, simClientSide())) })
 		b.run(func() bool { return ended != 0 })
 		require.InDelta(t, int64(limit), ended, 100e6)
 		require.Empty(t, b.settle())
@@ -334,12 +334,12 @@ func TestSim_HandshakeHasOneDeadline(t *testing.T) {
 }
 
 // aClientHello is what a client begins with.
-func aClientHello(t *testing.T) string {
+func aClientHello(t *testing.T, config *tls.Config) string {
 	t.Helper()
 	ours, its := net.Pipe()
 	gone := make(chan struct{})
 	go func() { // ends with the pipe
-		_ = tls.Client(its, simClientSide()).Handshake()
+		_ = tls.Client(its, config).Handshake()
 		close(gone)
 	}()
 	hello := make([]byte, 16<<10)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -17,9 +18,11 @@ import (
 // secure is what a wire has while it speaks TLS.
 type secure struct {
 	*loop.TLS
-	owner shaker // nil once the handshake is over
-	by    int64  // when the handshake must be over
-	side  uint8  // whom it is with
+	owner shaker     // nil once the handshake is over
+	by    int64      // when the handshake must be over
+	who   netip.Addr // on whose account: a client's holder, or a server
+	side  uint8      // whom it is with
+	waits bool       // for its turn to begin
 
 	stepped bool // a step of the handshake is over and not looked at
 
@@ -48,21 +51,12 @@ type shaker interface {
 // begin prepares the handshake; open makes the tls.Conn, on a worker.
 func (w *wire) begin(open func(net.Conn) (*tls.Conn, error)) {
 	s, k := w.tls, w.core
-	s.TLS = loop.NewTLS(k.loop, w.FD(), open, k.proxy.work, func() {
+	work := func(f func()) { k.proxy.work(s.who, f) }
+	s.TLS = loop.NewTLS(k.loop, w.FD(), open, work, func() {
 		s.stepped = true
 		k.loop.Again(&w.Conn, loop.Writable) // there, a panic costs this connection alone
 	})
-	w.countShake(1)
-}
-
-// countShake counts handshakes under way. Those with clients are counted apart:
-// servers that do not answer must not keep clients out.
-func (w *wire) countShake(n int64) {
-	p := w.core.proxy
-	p.shaking.Add(n)
-	if w.tls.side == sideClient {
-		p.greeting.Add(n)
-	}
+	k.proxy.shaking.Add(1)
 }
 
 // shaking says whether the handshake is still to be done.
@@ -149,8 +143,11 @@ func (w *wire) endShake(r handshakeResult, err error) {
 // leaveShake counts a handshake that is over.
 func (w *wire) leaveShake(r handshakeResult) (owner shaker) {
 	owner, w.tls.owner = w.tls.owner, nil
-	if w.tls.TLS != nil {
-		w.countShake(-1)
+	if p := w.core.proxy; w.tls.TLS != nil {
+		p.shaking.Add(-1)
+		if w.tls.side == sideClient { // those with servers keep no clients out
+			p.greeting.leave(w.tls.who)
+		}
 	}
 	w.core.stats.shakes[w.tls.side][r].inc()
 	return owner

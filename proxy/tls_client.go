@@ -10,11 +10,6 @@ import (
 	"arzur.net/lb/rules"
 )
 
-// maxHandshakes bounds how many handshakes are under way at once, each of which
-// holds a stack: over it, accepting rests, and at twice as many a client that has
-// been accepted is turned away.
-const maxHandshakes = 8192
-
 // helloAhead is up to how much of a ClientHello is waited for before a handshake
 // begins. Those of today have two kilobytes.
 const helloAhead = 16 << 10
@@ -27,7 +22,7 @@ func (s *portState) secure() bool { return s.protocol == rules.HTTPS || s.protoc
 func (c *client) expectHello(state *portState, began int64) (wait int64) {
 	limit := int64(state.opts.HandshakeTimeout)
 	c.phase = phaseHandshake
-	c.tls = &secure{owner: c, side: sideClient, by: began + limit}
+	c.tls = &secure{owner: c, side: sideClient, who: holder(c.peer.Addr()), by: began + limit}
 	return min(limit, helloTimeout)
 }
 
@@ -39,8 +34,14 @@ func (c *client) quiet() bool {
 // shakeHands goes on with the handshake. Until its ClientHello is there, a client
 // costs nothing but these bytes.
 func (c *client) shakeHands() {
-	if c.tls.TLS != nil {
+	switch {
+	case c.tls.TLS != nil:
 		c.shake()
+		return
+	case c.tls.waits:
+		if c.peerClosed {
+			c.endShake(shakeClosed, nil)
+		}
 		return
 	}
 	for c.canRead {
@@ -85,21 +86,40 @@ func (c *client) takeHello(data []byte) (begun bool) {
 	return false
 }
 
-// greet begins the handshake with a ClientHello.
+// greet begins the handshake with a ClientHello, or has it wait for its turn.
 func (c *client) greet(hello []byte) {
 	config := c.lst.state.Load().tls
-	switch {
-	case config == nil:
+	if config == nil {
 		c.endShake(shakeRefused, errNoConfig)
 		return
-	case c.core.proxy.greeting.Load() >= 2*maxHandshakes:
+	}
+	k, s := c.core, c.tls
+	switch k.proxy.greeting.enter(s.who, func() { k.loop.Post(func() { k.turn(c, s) }) }) {
+	case overload:
 		c.endShake(shakeOverload, nil)
+		return
+	case waits:
+		c.keep(hello)
+		s.waits = true
+		c.SetDeadline(s.by)
 		return
 	}
 	c.tls.config, c.tls.checked = config, c.core.loop.Now()
 	c.begin(func(conn net.Conn) (*tls.Conn, error) { return tls.Server(conn, config), nil })
 	c.tls.Shake().Step(hello)
 	c.keep(nil)
+}
+
+// turn has the handshake s of c begin, which has waited, unless the connection has
+// gone: the record c may be that of another by then.
+func (k *core) turn(c *client, s *secure) {
+	if c.tls == s && s.waits && c.shaking() {
+		s.waits = false
+		if c.greet(c.in); s.waits || c.shaking() {
+			return
+		}
+	}
+	k.proxy.greeting.pass(s.who)
 }
 
 // secured implements shaker.

@@ -218,5 +218,5 @@ func TestTLS_HandshakesWithServersKeepNoClientsOut(t *testing.T) {
 	c := b.dialTLS()
 	_, err := io.WriteString(c, getA)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return b.shaking.Load() == 1 && b.greeting.Load() == 0 }, eventually, tick)
+	require.Eventually(t, func() bool { return b.shaking.Load() == 1 && b.greeting.open.Load() == 0 }, eventually, tick)
 }

@@ -17,7 +17,7 @@ import (
 // the time for it is what is left of the connect timeout.
 func (u *upstream) greet() {
 	p, t, host, at := u.core.proxy, u.x.pool.TLS, u.x.target.Host, identity{u.backend.Transport, u.backend.Addr, u.x.stream}
-	u.tls = &secure{owner: u, side: sideServer, by: u.Deadline()}
+	u.tls = &secure{owner: u, side: sideServer, who: u.backend.Addr.Addr(), by: u.Deadline()}
 	u.begin(func(conn net.Conn) (*tls.Conn, error) {
 		config, err := p.identities.find(at, t, host)
 		if err != nil {
