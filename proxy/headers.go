@@ -52,7 +52,7 @@ func (x *Exchange) compose(r *http1.Request) *failure {
 	var edited rules.Rewritten
 	if x.entry.Rewrites() {
 		ok := false
-		if edited, ok = x.entry.Rewrite(x.plainPath(r, rule)); !ok {
+		if edited, ok = x.entry.Rewrite(x.plainPath(rule)); !ok {
 			return &failures[badPath]
 		}
 	}
@@ -110,7 +110,7 @@ func (x *Exchange) appendTarget(b []byte, r *http1.Request, rule *rules.Rule, re
 	case rewritten != nil:
 		b = append(b, rewritten...)
 	default:
-		b = append(b, x.plainPath(r, rule)...)
+		b = append(b, x.plainPath(rule)...)
 	}
 	if r.HasQuery {
 		b = append(append(b, '?'), r.Query...)
@@ -119,40 +119,11 @@ func (x *Exchange) appendTarget(b []byte, r *http1.Request, rule *rules.Rule, re
 }
 
 // plainPath is the path after the plain edits of the rule, which was compared
-// with the clean path. The result may be scratch of the core.
-func (x *Exchange) plainPath(r *http1.Request, rule *rules.Rule) []byte {
+// with the clean path. It is scratch of the core.
+func (x *Exchange) plainPath(rule *rules.Rule) []byte {
 	k := x.core
-	path := stripPrefix(k.match.Path, rule.StripPrefix)
-	switch {
-	case rule.ReplacePath != "":
-		path = append(k.edited[:0], rule.ReplacePath...)
-	case rule.AddPrefix != "":
-		b := append(k.edited[:0], rule.AddPrefix...)
-		if b[len(b)-1] == '/' && len(path) > 0 && path[0] == '/' {
-			path = path[1:]
-		}
-		path = append(b, path...)
-	case len(path) == 0 || path[0] != '/':
-		path = append(append(k.edited[:0], '/'), path...)
-	default:
-		return path
-	}
-	k.edited = path
-	return path
-}
-
-// stripPrefix removes whole segments: /cdn and /cdn/ both strip /cdn/x to /x.
-func stripPrefix(path []byte, prefix string) []byte {
-	for len(prefix) > 0 && prefix[len(prefix)-1] == '/' {
-		prefix = prefix[:len(prefix)-1]
-	}
-	if prefix == "" || !bytes.HasPrefix(path, []byte(prefix)) {
-		return path
-	}
-	if rest := path[len(prefix):]; len(rest) == 0 || rest[0] == '/' {
-		return rest
-	}
-	return path
+	k.edited = rule.AppendPath(k.edited[:0], k.match.Path)
+	return k.edited
 }
 
 func (x *Exchange) appendHostField(b []byte, r *http1.Request, rule *rules.Rule) []byte {

@@ -49,6 +49,7 @@ func FuzzExpr(f *testing.F) {
 		require.Empty(t, problems)
 		r := request(url)
 		found := on80(table).Lookup(r) != nil
+		require.Equal(t, found, table.Explain(Listen{Port: 80, Protocol: HTTP}, r)[0].Why == "")
 		require.Equal(t, c.holds(r), found, "alternatives %v", table.entries[0].match.alternatives)
 	})
 }

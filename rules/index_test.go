@@ -72,13 +72,18 @@ func TestLookup_IsTheFirstThatMatches(t *testing.T) {
 		for range 300 {
 			r := randomRequest(random)
 			got := on80(table).Lookup(r)
-			var want *Entry
+			var want, explained *Entry
 			for _, e := range table.Entries() {
 				if e.match.takes(r) {
 					want = e
 					break
 				}
 			}
+			steps := table.Explain(Listen{Port: 80, Protocol: HTTP}, r)
+			if i := slices.IndexFunc(steps, func(s Step) bool { return s.Why == "" }); i >= 0 {
+				explained = steps[i].Entry
+			}
+			require.Equal(t, name(got), name(explained), "%s %s%s\n%s", r.Method, r.Host, r.Path, table)
 			require.Equal(t, name(want), name(got), "%s %s%s\n%s", r.Method, r.Host, r.Path, table)
 			require.NotContains(t, unreachable, name(got), "%s%s\n%s", r.Host, r.Path, table)
 		}

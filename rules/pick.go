@@ -90,13 +90,13 @@ func (t *Target) best() standing {
 // health.Now. It allocates and takes time only when the set of usable Targets has changed.
 func (p *Pool) Pick(now int64, tried []*health.Backend) (*Target, Result) {
 	t := p.current(now)
-	if t.standing == nobody || t.standing >= down && p.WhenAllDown == Fail {
+	if p.nobodyIn(t.standing) {
 		return nil, NoneUsable
 	}
 	first := t.picker.Turn(len(tried) == 0)
 	if s := t.in[first].standing(now); s != t.standing {
 		t = p.renew(t, now, t.in[first])
-		if t.standing >= down && p.WhenAllDown == Fail {
+		if p.nobodyIn(t.standing) {
 			return nil, NoneUsable
 		}
 		first = t.picker.Turn(len(tried) == 0)
@@ -109,6 +109,23 @@ func (p *Pool) Pick(now int64, tried []*health.Backend) (*Target, Result) {
 		return anyone.claim(0, now, tried)
 	}
 	return target, result
+}
+
+// Serves says whether Pick would find a Target now, or a full one to wait for.
+func (p *Pool) Serves(now int64) bool {
+	best := nobody
+	for _, t := range p.Targets {
+		if t.Weight > 0 {
+			best = min(best, t.standing(now))
+		}
+	}
+	return !p.nobodyIn(best)
+}
+
+// nobodyIn says whether even the best standing among the Targets is none to send
+// a request to.
+func (p *Pool) nobodyIn(best standing) bool {
+	return best == nobody || best >= down && p.WhenAllDown == Fail
 }
 
 // claim takes the first Target at or after first that has a place.

@@ -40,6 +40,9 @@ func picks(p *Pool, now int64, n int, tried ...*health.Backend) string {
 	got := ""
 	for range n {
 		target, result := p.Pick(now, tried)
+		if len(tried) == 0 && p.Serves(now) != (result != NoneUsable) {
+			return "Serves is wrong"
+		}
 		switch result {
 		case Picked:
 			got += target.Host

@@ -14,6 +14,38 @@ type rewrite struct {
 	re *regexp.Regexp
 }
 
+// AppendPath appends to dst what strip_prefix, add_prefix and replace_path make of
+// a clean path.
+func (r *Rule) AppendPath(dst, path []byte) []byte {
+	path = stripPrefix(path, r.StripPrefix)
+	switch {
+	case r.ReplacePath != "":
+		return append(dst, r.ReplacePath...)
+	case r.AddPrefix != "":
+		dst = append(dst, r.AddPrefix...)
+		if dst[len(dst)-1] == '/' && len(path) > 0 && path[0] == '/' {
+			path = path[1:]
+		}
+	case len(path) == 0 || path[0] != '/':
+		dst = append(dst, '/')
+	}
+	return append(dst, path...)
+}
+
+// stripPrefix removes whole segments: /cdn and /cdn/ both strip /cdn/x to /x.
+func stripPrefix(path []byte, prefix string) []byte {
+	for len(prefix) > 0 && prefix[len(prefix)-1] == '/' {
+		prefix = prefix[:len(prefix)-1]
+	}
+	if prefix == "" || !bytes.HasPrefix(path, []byte(prefix)) {
+		return path
+	}
+	if rest := path[len(prefix):]; len(rest) == 0 || rest[0] == '/' {
+		return rest
+	}
+	return path
+}
+
 // Rewritten is what the Rewrites of a rule make of a path.
 type Rewritten struct {
 	Path     []byte // begins with "/", unless it is empty because nothing was left

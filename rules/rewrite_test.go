@@ -60,3 +60,18 @@ func TestCompile_RejectsRewritesThatCannotBe(t *testing.T) {
 	f(`redirect: pattern "^(.*"`, Rule{Redirect: &Redirect{Pattern: "^(.*", Replacement: "$1"}})
 	f("replacement is missing", Rule{Redirect: &Redirect{Pattern: "^(.*)"}})
 }
+
+func TestRule_AppendPath(t *testing.T) {
+	f := func(r Rule, path, want string) {
+		t.Helper()
+		require.Equal(t, "x"+want, string(r.AppendPath([]byte("x"), []byte(path))))
+	}
+	f(Rule{}, "/a", "/a")
+	f(Rule{StripPrefix: "/cdn"}, "/cdn/x", "/x")
+	f(Rule{StripPrefix: "/cdn/"}, "/cdn", "/")
+	f(Rule{StripPrefix: "/cdn"}, "/cdnx", "/cdnx")
+	f(Rule{AddPrefix: "/v1"}, "/a", "/v1/a")
+	f(Rule{AddPrefix: "/v1/"}, "/a", "/v1/a")
+	f(Rule{StripPrefix: "/cdn", AddPrefix: "/v1"}, "/cdn", "/v1")
+	f(Rule{StripPrefix: "/cdn", AddPrefix: "/v1", ReplacePath: "/h"}, "/cdn/x", "/h")
+}
