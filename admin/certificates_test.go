@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -62,4 +63,30 @@ func TestAPI_Certificates(t *testing.T) {
 	status, body = newDesk(t, nil).ask("GET", "/api/certificates")
 	require.Equal(t, 200, status)
 	require.Equal(t, "[]\n", body)
+}
+
+func TestExplain_SaysWhichCertificateClientsGet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // for its clock
+		store := new(certs.Store)
+		f := func(url, want string) {
+			t.Helper()
+			answers, err := Explain(shop(t), &Question{URL: url}, true, store)
+			require.NoError(t, err)
+			require.Equal(t, want, answers[0].Certificate)
+		}
+		f("https://arzur.net", `no certificate for "arzur.net": the handshake is refused (unrecognized_name)`)
+		f("http://arzur.net", "")
+		of := func(end time.Time, names ...string) *certs.Certificate {
+			c, err := certs.New(certificate(t, end, names...), certs.FromFile, names[0])
+			require.NoError(t, err)
+			return c
+		}
+		late, soon := time.Date(2100, 1, 2, 0, 0, 0, 0, time.UTC), time.Now().Add(time.Hour)
+		store.SetFiles([]*certs.Certificate{of(late, "arzur.net", "*.arzur.net"), of(soon, "old.net")}, of(late, "default.net"))
+		time.Sleep(2 * time.Hour)
+		f("https://www.arzur.net", "certificate for arzur.net, *.arzur.net until 2100-01-02T00:00:00Z")
+		f("https://old.net", "certificate for old.net, expired on "+soon.UTC().Format(time.RFC3339))
+		f("https://other.net", "certificate for default.net, which is not for other.net")
+		f("https://10.0.0.1", "certificate for default.net until 2100-01-02T00:00:00Z")
+	})
 }

@@ -139,6 +139,7 @@ const index = `lb admin
 /api/services      the choices behind them
 /api/backends      the servers: up, down or ejected, and why
 /api/certificates  the certificates, where they come from and when they end
+/api/match         ?url=URL: which rule takes such a request, and why not another
 /api/rejected      rules and certificates that are not in force, and warnings
 /api/log-level     PUT or POST ?level=debug|info|warn|error changes it
 /api/version
@@ -156,6 +157,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /api/services", s.services)
 	mux.HandleFunc("GET /api/backends", s.backends)
 	mux.HandleFunc("GET /api/certificates", s.certificates)
+	mux.HandleFunc("GET /api/match", s.match)
 	mux.HandleFunc("GET /api/rejected", s.rejected)
 	mux.HandleFunc("GET /api/version", s.version)
 	mux.HandleFunc("GET /api/log-level", s.logLevel)

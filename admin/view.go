@@ -16,6 +16,7 @@ type ruleView struct {
 	Priority int          `json:"priority,omitempty"`
 	Service  string       `json:"service,omitempty"`
 	Redirect string       `json:"redirect,omitempty"`
+	Refused  string       `json:"refused,omitempty"` // why every request is answered with 503
 	Origin   string       `json:"origin"`
 	Targets  []targetView `json:"targets"`
 }
@@ -27,7 +28,7 @@ type targetView struct {
 	Service  string `json:"service"`
 	Weight   int    `json:"weight"`
 	Backup   bool   `json:"backup,omitempty"`
-	State    string `json:"state"`
+	State    string `json:"state,omitempty"` // missing where no lb runs that knows it
 	Reason   string `json:"reason,omitempty"`
 	InFlight int    `json:"in_flight"`
 }
@@ -108,8 +109,11 @@ func viewRule(e *rules.Entry, now int64) ruleView {
 		Origin:   e.Rule.Origin,
 		Targets:  []targetView{},
 	}
-	if e.Pool == nil {
+	v.Refused = e.Rule.Refuse
+	if e.Rule.Redirect != nil {
 		v.Redirect = e.Rule.Redirect.String()
+	}
+	if e.Pool == nil {
 		return v
 	}
 	v.Service = e.Pool.Name

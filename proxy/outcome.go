@@ -76,6 +76,17 @@ var failures = [failureCount]failure{
 	internalError:   {502, "internal_error", "the load balancer failed on this request"},
 }
 
+// Failure is the status and the text of lb's own answer for a word of the access
+// log's; 0 if there is none such.
+func Failure(word string) (status int, text string) {
+	for i := range failures {
+		if f := &failures[i]; f.word == word {
+			return f.status, f.text
+		}
+	}
+	return 0, ""
+}
+
 // rejected is the failure for a message that the codec refused.
 func rejected(r *http1.Reject) *failure {
 	return &failure{r.Status, "bad_request", r.Reason}

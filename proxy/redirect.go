@@ -42,7 +42,7 @@ func (x *Exchange) scheme(r *http1.Request) string {
 
 // redirect sends the answer that start has composed in buf.
 func (x *Exchange) redirect() {
-	x.status = x.redirectCode(x.entry.Rule.Redirect)
+	x.status = x.entry.Rule.Redirect.Status(x.method == methodHead || x.getMethod)
 	if !x.reqDone {
 		x.client.last, x.client.linger = true, true
 	}
@@ -55,21 +55,6 @@ func (x *Exchange) redirect() {
 	if x.client.put(out, nil) {
 		x.flush()
 	}
-}
-
-func (x *Exchange) redirectCode(r *rules.Redirect) int {
-	safe := x.method == methodHead || x.getMethod
-	switch {
-	case !r.ByMethod:
-		return r.Code
-	case safe && r.Permanent:
-		return 301
-	case safe:
-		return 302
-	case r.Permanent:
-		return 308
-	}
-	return 307
 }
 
 // appendRedirect composes the Location: what the rule names is replaced, the rest

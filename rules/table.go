@@ -165,6 +165,21 @@ func (p *Pool) uneven(t *Target) bool {
 	return t.Weight == 0 || slices.ContainsFunc(p.Targets, func(o *Target) bool { return o.Backup == t.Backup && o.Weight != t.Weight })
 }
 
+// Status is the one of the answer. safe says that the method is GET or HEAD.
+func (r *Redirect) Status(safe bool) int {
+	switch {
+	case !r.ByMethod:
+		return r.Code
+	case safe && r.Permanent:
+		return 301
+	case safe:
+		return 302
+	case r.Permanent:
+		return 308
+	}
+	return 307
+}
+
 // code is the status in words: of a redirect by method both.
 func (r *Redirect) code() string {
 	switch {

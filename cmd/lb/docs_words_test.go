@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"arzur.net/lb/admin"
 )
 
 // The words that the code knows and the words that the documents explain are the
@@ -254,6 +256,7 @@ func TestDocs_NameEveryFlagAndCommand(t *testing.T) {
 	var set flag.FlagSet
 	f.defineConfig(&set)
 	f.defineRun(&set)
+	defineQuestion(&set, new(admin.Question))
 	defined := words{}
 	set.VisitAll(func(f *flag.Flag) { defined["-"+f.Name] = "" })
 	named := words{}
@@ -269,7 +272,7 @@ func TestDocs_NameEveryFlagAndCommand(t *testing.T) {
 			named[word] = ""
 		}
 	}
-	require.Equal(t, slices.Sorted(maps.Keys(commands)), named.sorted())
+	require.Equal(t, slices.Sorted(maps.Keys(commands())), named.sorted())
 }
 
 func TestDocs_NameEveryDependency(t *testing.T) {

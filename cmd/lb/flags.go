@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap/zapcore"
@@ -62,15 +64,36 @@ var errHelp = flag.ErrHelp
 
 // parse reads args, in which nothing but flags may stand.
 func parse(set *flag.FlagSet, args []string) error {
+	err := parseFlags(set, args)
+	if err == nil && set.NArg() > 0 {
+		return fmt.Errorf("unexpected %q%s", set.Arg(0), misplaced(set.Arg(0)))
+	}
+	return err
+}
+
+// parseAround reads args, in which one word may stand among the flags.
+func parseAround(set *flag.FlagSet, args []string, word *string) error {
+	err := parseFlags(set, args)
+	if err != nil || set.NArg() == 0 {
+		return err
+	}
+	*word = set.Arg(0)
+	return parse(set, set.Args()[1:])
+}
+
+// parseFlags reads args up to the first that is no flag.
+func parseFlags(set *flag.FlagSet, args []string) error {
 	set.Init("lb", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
 	err := set.Parse(args)
-	if err == nil && set.NArg() > 0 {
-		return fmt.Errorf("unexpected %q%s", set.Arg(0), asConfig(set.Arg(0)))
-	}
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
+	}
+	if text, wrong := strings.CutSuffix(err.Error(), ": parse error"); wrong && strings.HasPrefix(text, "invalid value") {
+		return errors.New(text + ": want a whole number")
+	} else if wrong {
+		return errors.New(text + ": want true or false")
 	}
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !unknown {
@@ -85,9 +108,13 @@ func parse(set *flag.FlagSet, args []string) error {
 	return errors.New(text)
 }
 
-// asConfig is for those who forget -config.
-func asConfig(word string) string {
-	if _, err := os.Stat(word); err == nil {
+// misplaced is for those who forget -config, or that a command comes first.
+func misplaced(word string) string {
+	_, err := os.Stat(word)
+	switch {
+	case commands()[word] != nil:
+		return "; a command comes first: lb " + word
+	case err == nil || strings.HasSuffix(word, ".yml") || strings.HasSuffix(word, ".yaml"):
 		return "; did you mean -config " + word + "?"
 	}
 	return ""
@@ -107,6 +134,11 @@ func (f *flags) check() error {
 	}
 	if f.loops < 0 || f.loops > 1024 {
 		return fmt.Errorf("-loops %d: want 1 to 1024, or 0 for one per CPU", f.loops)
+	}
+	if host, port, err := net.SplitHostPort(f.admin); f.admin != "" && f.admin != "off" {
+		if _, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || strings.ContainsAny(host, " /") {
+			return fmt.Errorf("-admin %q: want host:port such as 127.0.0.1:8080, or off", f.admin)
+		}
 	}
 	return nil
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -14,9 +16,9 @@ import (
 	"arzur.net/lb/configs"
 )
 
-// healthPatience is how long a running lb may take to say how it is: less than
-// the 3 s that the Dockerfile gives this command.
-const healthPatience = 2 * time.Second
+// askPatience is how long a running lb may take to say how it is: less than the
+// 3 s that the Dockerfile gives `lb health`.
+const askPatience = 2 * time.Second
 
 // askHealth asks a running lb how it is; 0 if it is well. Where its admin
 // listener is says -admin, else -config, else the default.
@@ -25,7 +27,7 @@ func askHealth(args []string) int {
 	var set flag.FlagSet
 	f.defineConfig(&set)
 	set.StringVar(&f.admin, "admin", "", "")
-	if err := parse(&set, args); errors.Is(err, errHelp) {
+	if err := cmp.Or(parse(&set, args), f.check()); errors.Is(err, errHelp) {
 		return help(os.Stdout)
 	} else if err != nil {
 		return usage("health: %v", err)
@@ -41,36 +43,40 @@ func askHealth(args []string) int {
 			address = c.Admin.Address
 		}
 	}
-	text, err := get(address)
+	text, err := ask(address, "/healthz")
 	if err != nil {
-		return bad(err)
+		return bad(fmt.Errorf("health: %w", err))
 	}
 	fmt.Println(text)
 	return exitOK
 }
 
-// get asks the admin listener at address, where no host means this one.
-func get(address string) (string, error) {
+// ask has the admin listener at address, where no host means this one, answer a
+// GET. A status that is not 200 is an error with its text.
+func ask(address, path string) (string, error) {
 	if address == "" || address == "off" {
-		return "", errors.New("health: the admin listener is off; nobody can be asked")
+		return "", errors.New("the admin listener is off; nobody can be asked")
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", fmt.Errorf("health: -admin %q: %w", address, err)
+		return "", err // check has let it pass
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	client := http.Client{Timeout: healthPatience}
-	answer, err := client.Get("http://" + net.JoinHostPort(host, port) + "/healthz")
+	client := http.Client{Timeout: askPatience}
+	answer, err := client.Get("http://" + net.JoinHostPort(host, port) + path)
 	if err != nil {
-		return "", fmt.Errorf("health: %w", err)
+		if e := (*url.Error)(nil); errors.As(err, &e) && !e.Timeout() {
+			err = e.Err // which names the address
+		}
+		return "", fmt.Errorf("%w; is lb running, and is that its admin listener? -admin says where it is", err)
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 16<<20))
 	text := strings.TrimSpace(string(body))
 	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("health: status %d: %s", answer.StatusCode, text)
+		err = fmt.Errorf("status %d: %s", answer.StatusCode, text)
 	}
 	return text, err
 }

@@ -11,6 +11,9 @@ const helpText = `lb routes HTTP by port, hostname and path, and balances over h
                                  the order in which they are tried
   lb demo                        run with three built-in servers, on port 8000
   lb health                      ask a running lb; exit 0 if it is well
+  lb match URL                   which rule takes it, and why not another: ask a
+                                 running lb, or with -config the files; -X METHOD,
+                                 -H 'Name: value' as with curl, -client IP
   lb version
   lb help
 

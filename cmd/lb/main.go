@@ -18,22 +18,28 @@ const (
 )
 
 // commands are the subcommands. Running is none: it is what happens without one.
-var commands = map[string]func(args []string) int{
-	"check":   check,
-	"demo":    demo,
-	"health":  askHealth,
-	"help":    func([]string) int { return help(os.Stdout) },
-	"version": func([]string) int { return printVersion(os.Stdout) },
+func commands() map[string]func(args []string) int {
+	return map[string]func(args []string) int{
+		"check":   check,
+		"demo":    demo,
+		"health":  askHealth,
+		"match":   match,
+		"help":    func([]string) int { return help(os.Stdout) },
+		"version": func([]string) int { return printVersion(os.Stdout) },
+	}
 }
 
 func main() { os.Exit(command(os.Args[1:])) }
 
 // command does what the command line says and returns the exit status.
 func command(args []string) int {
+	if len(args) == 1 && (args[0] == "-version" || args[0] == "--version") {
+		return printVersion(os.Stdout) // what most programs understand
+	}
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return run(args)
 	}
-	if c := commands[args[0]]; c != nil {
+	if c := commands()[args[0]]; c != nil {
 		return c(args[1:])
 	}
 	return usage("unknown command %q%s", args[0], meant(args[0]))
@@ -45,7 +51,7 @@ func meant(word string) string {
 		return fmt.Sprintf("; did you mean lb -config %s?", word)
 	}
 	known := []string{"run"} // what other programs call it
-	for name := range commands {
+	for name := range commands() {
 		known = append(known, name)
 	}
 	near := rules.NearMisses(word, known)

@@ -129,7 +129,7 @@ func TestCommandLine_MistakesNameTheNearest(t *testing.T) {
 	f(`unknown command "start"`, "start")
 	f(`did you mean lb -config main.go?`, "main.go")
 	f(`running needs no command`, "run", "-config", "rules.yml")
-	f(`unexpected "more.yml"`, "-config", "rules.yml", "more.yml")
+	f(`unexpected "more.yml"; did you mean -config more.yml?`, "-config", "rules.yml", "more.yml")
 	f(`flag needs an argument: -config`, "-config")
 	f(`-log-level "loud": want debug, info, warn or error`, "-config", "x", "-log-level", "loud")
 	f(`-log-format "xml": want auto, console or json`, "-config", "x", "-log-format", "xml")
@@ -139,10 +139,19 @@ func TestCommandLine_MistakesNameTheNearest(t *testing.T) {
 	f(`check: unknown flag -configs; did you mean -config?`, "check", "-configs", "x")
 	f(`demo: unknown flag -config`, "demo", "-config", "x")
 	f(`health: unexpected "x"`, "health", "x")
+	f(`-admin "nowhere": want host:port such as 127.0.0.1:8080, or off`, "-config", "x", "-admin", "nowhere")
+	f(`health: -admin "a:b": want host:port`, "health", "-admin", "a:b")
+	f(`unexpected "demo"; a command comes first: lb demo`, "-config", "x", "demo")
+	f(`for flag -loops: want a whole number`, "-config", "x", "-loops", "1.5")
+	f(`for -docker: want true or false`, "-docker=maybe")
+	f(`match: no URL; try lb match http://`, "match", "-X", "PUT")
+	f(`match: unexpected "y"`, "match", "http://x", "y")
+	f(`match: unknown flag -confg; did you mean -config?`, "match", "http://x", "-confg", "y")
+	f(`match: -config asks the files, -admin a running lb`, "match", "http://x", "-config", "y", "-admin", ":8080")
 }
 
 func TestHelp_IsShortAndHasTwoExamples(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}, {"check", "-h"}, {"demo", "-help"}, {"health", "-h"}} {
+	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}, {"check", "-h"}, {"demo", "-help"}, {"health", "-h"}, {"match", "-h"}} {
 		r := lb(t, args...)
 		require.Zero(t, r.code)
 		require.Equal(t, helpText, r.stdout)
@@ -155,9 +164,20 @@ func TestHelp_IsShortAndHasTwoExamples(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	r := lb(t, "version")
-	require.Zero(t, r.code)
-	require.Contains(t, r.stdout, "lb v0.0.0-test (go1.")
+	for _, word := range []string{"version", "-version", "--version"} {
+		r := lb(t, word)
+		require.Zero(t, r.code)
+		require.Contains(t, r.stdout, "lb v0.0.0-test (go1.")
+	}
+}
+
+func TestHealth_SaysWhereNobodyAnswered(t *testing.T) {
+	at := local(freePort(t))
+	for _, args := range [][]string{{"health"}, {"match", "http://arzur.net"}} {
+		r := lb(t, append(args, "-admin", at)...)
+		require.Equal(t, 1, r.code)
+		require.Contains(t, r.stderr, at+": connect: connection refused; is lb running, and is that its admin listener? -admin says where it is")
+	}
 }
 
 func TestDemo_AnswersWithThreeNames(t *testing.T) {
