@@ -92,7 +92,7 @@ func TestChallenge_WhoIsGoneHearsNothing(t *testing.T) {
 	<-asked
 	require.NoError(t, c.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, c.Close())
-	require.Eventually(t, func() bool { return b.scrape()["lb_client_connections"] == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.scrape()["lb_client_connections"] == 0 }, eventually, tick)
 	close(answer)
 	require.Contains(t, b.exchange(request("GET", "a.test", "/", "Connection: close\r\n")), "server")
 }
@@ -107,7 +107,7 @@ func TestChallenge_ThatIsNotAnsweredIsServed(t *testing.T) {
 	began := time.Now()
 	got := b.exchange(request("GET", "a.test", challengePath+"ours", "Connection: close\r\n"))
 	require.Contains(t, got, "server")
-	require.WithinDuration(t, began.Add(challengePatience), time.Now(), 2*time.Second)
+	require.GreaterOrEqual(t, time.Since(began), challengePatience)
 }
 
 func TestChallenge_PanicIsNoAnswer(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type bed struct {
 func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, loops: 2, port: freePort(t), registry: health.NewRegistry(), opts: testOptions}
+	b.opts.ConnectTimeout, b.opts.QueueTimeout = eventually, eventually // on a busy machine
 	b.service = newBedService(backends...)
 	b.rule = rules.Rule{Port: b.port, Address: netip.MustParseAddr("127.0.0.1"), Service: "web", Origin: "test"}
 	if change != nil {
@@ -65,12 +67,12 @@ func (b *bed) addr() string {
 
 func (b *bed) url(path string) string { return "http://" + b.addr() + path }
 
-// dial opens a raw connection that gives up after a few seconds.
+// dial opens a raw connection that gives up after a while.
 func (b *bed) dial() net.Conn {
 	b.t.Helper()
 	c, err := net.Dial("tcp", b.addr())
 	require.NoError(b.t, err)
-	require.NoError(b.t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(b.t, c.SetDeadline(time.Now().Add(2*eventually)))
 	b.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -85,13 +87,26 @@ func (b *bed) exchange(raw string) string {
 	return string(got)
 }
 
-// freePort is a port that nobody listens on. The system gives those above to
-// connections of any program, which would be in the way now and then.
+// ports tells the next free port to look at.
+var ports struct {
+	sync.Mutex
+	next int
+}
+
+// freePort is a port that nobody listens on, and another one each time. The system
+// gives those above to connections of any program, and the tests of cmd/lb have
+// some of them: those would be in the way now and then.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
 	const first, last = 10000, 20000
-	for range 1000 {
-		port := uint16(first + rand.IntN(last-first))
+	for range last - first {
+		if ports.next == 0 || ports.next >= last {
+			ports.next = first + rand.IntN(last-first)
+		}
+		port := uint16(ports.next)
+		ports.next++
 		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port).String()
 		l, err := net.Listen("tcp", at)
 		if err != nil {
@@ -153,7 +168,7 @@ func TestDrain_AnswersWhatIsUnderWay(t *testing.T) {
 	<-in
 	done := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), eventually)
 		defer cancel()
 		done <- b.Drain(ctx)
 	}()

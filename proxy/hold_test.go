@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func TestHold_RequestsWaitForTheNextServer(t *testing.T) {
 
 // Containers are announced when they start, and listen a moment later.
 func TestHold_TriesAgainWhoDoesNotListenYet(t *testing.T) {
-	at := refusing(t)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t)).String()
 	b := newHoldBed(t, time.Minute, nil, at)
 	c := b.begin(closing)
 	l, err := net.Listen("tcp", at)
@@ -112,7 +113,7 @@ func TestHold_EndsWithTheTruth(t *testing.T) {
 }
 
 func TestHold_FailsByTheNewTableWithFewerServers(t *testing.T) {
-	b := newHoldBed(t, 200*time.Millisecond, nil, refusing(t), refusing(t), refusing(t))
+	b := newHoldBed(t, 2*time.Second, nil, refusing(t), refusing(t), refusing(t))
 	c := b.begin(closing)
 	b.service.Instances = nil
 	b.apply()

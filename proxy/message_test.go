@@ -29,7 +29,7 @@ func script(t *testing.T, answer func(c net.Conn, head string)) string {
 			}
 			go func() { // ends with its connection
 				defer func() { _ = c.Close() }()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(2 * eventually))
 				r := bufio.NewReader(c)
 				for {
 					head := ""

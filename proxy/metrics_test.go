@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -40,17 +41,22 @@ func exposition(t *testing.T, cs ...prometheus.Collector) string {
 // scrape is every sample by its name and labels as they stand in the exposition.
 func (b *bed) scrape() map[string]float64 {
 	b.t.Helper()
-	samples := map[string]float64{}
-	for line := range strings.Lines(exposition(b.t, b.Collector())) {
-		if line[0] == '#' {
-			continue
+	for begun := time.Now(); ; {
+		samples := map[string]float64{}
+		for line := range strings.Lines(exposition(b.t, b.Collector())) {
+			if line[0] == '#' {
+				continue
+			}
+			i := strings.LastIndexByte(line, ' ')
+			v, err := strconv.ParseFloat(strings.TrimSpace(line[i:]), 64)
+			require.NoError(b.t, err)
+			samples[line[:i]] = v
 		}
-		i := strings.LastIndexByte(line, ' ')
-		v, err := strconv.ParseFloat(strings.TrimSpace(line[i:]), 64)
-		require.NoError(b.t, err)
-		samples[line[:i]] = v
+		if samples["lb_loops_silent"] == 0 { // else what it does not say is missing
+			return samples
+		}
+		require.Less(b.t, time.Since(begun), eventually, "a Loop does not answer")
 	}
-	return samples
 }
 
 // sample spells a name with labels as the exposition does.

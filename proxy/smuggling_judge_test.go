@@ -22,7 +22,7 @@ func (f *faults) add(when bool, format string, args ...any) {
 }
 
 // closeTime is within how long a connection that is to be closed must be.
-const closeTime = time.Second
+const closeTime = 2 * time.Second
 
 // judge says what is wrong with what was seen.
 func (c *smugglingCase) judge(p *played) []string {

@@ -41,7 +41,7 @@ func TestSmuggling_JudgeObjects(t *testing.T) {
 	f("r-status-noreason", func(*played) {}, none...)
 
 	f("clte-agree", func(p *played) { p.closed = false }, "the connection stays open")
-	f("clte-agree", func(p *played) { p.lag = 2 * time.Second }, "closed 2s late")
+	f("clte-agree", func(p *played) { p.lag = 3 * time.Second }, "closed 3s late")
 	f("clte-agree", func(p *played) { p.reset = true }, "reset before all was read")
 	f("clte-agree", func(p *played) { p.out = "" }, "no answer", "0 answers, want 1")
 	f("clte-agree", func(p *played) { p.out += refusal }, "2 answers, want 1")

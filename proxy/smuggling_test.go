@@ -123,7 +123,7 @@ func expand(s string) []byte {
 }
 
 // caseTime is how long anything may take before it counts as hanging.
-const caseTime = 10 * time.Second
+const caseTime = eventually
 
 // played is what was seen of a case.
 type played struct {
@@ -228,17 +228,12 @@ func (c *smugglingCase) send(to io.Writer, step int) {
 
 // newSmugglingBed starts an engine and a recorder for c alone.
 func newSmugglingBed(t *testing.T, c *smugglingCase) (*bed, *recorder) {
-	// A port that was free must not become that of another case before it is used.
-	ports.Lock()
-	defer ports.Unlock()
 	rec := newRecorder(t, c)
 	return newBed(t, func(b *bed) {
 		b.loops = 1 // so that the canaries meet the connections that the case has left behind
-		b.opts.BodyTimeout, b.opts.ResponseTimeout, b.opts.ResponseBodyTimeout = time.Second, 2*time.Second, 2*time.Second
+		b.opts.BodyTimeout, b.opts.ResponseTimeout, b.opts.ResponseBodyTimeout = 3*time.Second, 3*time.Second, 3*time.Second
 	}, rec.l.Addr().String()), rec
 }
-
-var ports sync.Mutex
 
 // play runs c, then canaries, then waits until the engine has let go of everything.
 func (c *smugglingCase) play(t *testing.T, step int) played {

@@ -64,7 +64,7 @@ func rawBackend(t *testing.T, serve func(c net.Conn)) string {
 			}
 			go func() { // ends with its connection
 				defer func() { _ = c.Close() }()
-				_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(2 * eventually))
 				serve(c)
 			}()
 		}

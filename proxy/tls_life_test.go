@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,12 +69,12 @@ func TestTLS_DrainLetsHandshakesEnd(t *testing.T) {
 	held := &gather{Conn: begun}
 	c := tls.Client(held, b.client)
 	require.NoError(t, c.Handshake()) // its own Finished is held back
-	require.EqualValues(t, 1, b.shaking.Load())
+	require.Eventually(t, func() bool { return b.shaking.Load() == 1 }, eventually, tick, "the idle one has ended on both sides")
 	_, err := io.WriteString(c, getA)
 	require.NoError(t, err)
 	done := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), eventually)
 		defer cancel()
 		done <- b.Drain(ctx)
 	}()
@@ -193,7 +192,7 @@ func TestTLS_StopLetsGoOfHandshakes(t *testing.T) {
 	}
 	require.EqualValues(t, 10, b.shaking.Load())
 	b.Stop()
-	require.LessOrEqual(t, runtime.NumGoroutine(), before)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, eventually, tick)
 }
 
 func TestTLS_PortThatNowWantsTLSServesNobodyInTheClear(t *testing.T) {

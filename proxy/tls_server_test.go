@@ -124,7 +124,8 @@ func TestUpstreamTLS_FailureHasItsWord(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	f := func(at, detail string) {
 		t.Helper()
-		b := newLogged(t, "json", func(b *bed) { b.opts.ConnectTimeout = 300 * time.Millisecond; securely(ca)(b) }, at)
+		// Long enough for a handshake on a busy machine, where one is to end.
+		b := newLogged(t, "json", func(b *bed) { b.opts.ConnectTimeout = 2 * time.Second; securely(ca)(b) }, at)
 		got := b.exchange("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		require.Regexp(t, "^HTTP/1.1 50[24] ", got)
 		require.Contains(t, strings.Join(b.end(), "\n"), detail)

@@ -63,7 +63,7 @@ func TestTunnel_OnlyAfterAMatching101(t *testing.T) {
 }
 
 func TestTunnel_IdleOnesEnd(t *testing.T) {
-	b := newBed(t, func(b *bed) { b.opts.TunnelTimeout = 100 * time.Millisecond }, echoes(t))
+	b := newBed(t, func(b *bed) { b.opts.TunnelTimeout = time.Second }, echoes(t))
 	require.True(t, strings.HasSuffix(b.exchange(handshake), "\r\n\r\nhello "))
 }
 
