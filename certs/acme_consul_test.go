@@ -38,7 +38,7 @@ func (a *consulAgent) start() {
 	require.Eventually(a.t, func() bool {
 		_, err := client.KV().Put(&api.KVPair{Key: "ready"}, nil)
 		return err == nil
-	}, 30*time.Second, 50*time.Millisecond)
+	}, eventually, 50*time.Millisecond)
 }
 
 func (a *consulAgent) kill() {
@@ -103,7 +103,7 @@ func TestACMEConsul_OfThreeOneOrdersAndAllServe(t *testing.T) {
 
 func TestACMEConsul_OneRenewsForAll(t *testing.T) {
 	t.Parallel()
-	p, consul := newPebble(t, 15*time.Second), newConsul(t)
+	p, consul := newPebble(t, 20*time.Second), newConsul(t)
 	one, other := p.newClient(t, consul.cache(), nil), p.newClient(t, consul.cache(), nil)
 	p.behind(one.ACME, other.ACME)
 	for _, c := range []*client{one, other} {
@@ -113,7 +113,7 @@ func TestACMEConsul_OneRenewsForAll(t *testing.T) {
 	old := one.awaitCertificate(t, name, nil)
 	next := one.awaitCertificate(t, name, old)
 	require.Eventually(t, func() bool { return other.serving(name) != nil && other.serving(name).Leaf.Equal(next.Leaf) },
-		5*time.Second, time.Millisecond, "what one renewed does not reach the other")
+		eventually, time.Millisecond, "what one renewed does not reach the other")
 	require.Equal(t, 2, p.orders())
 }
 
@@ -146,7 +146,10 @@ func TestACMEConsul_AnotherGoesOnForOneThatDied(t *testing.T) {
 	p.behind(c.ACME)
 	c.SetHosts([]string{name, "b.example.net"}, []string{HTTP01})
 	c.run(t)
-	c.awaitCertificate(t, "b.example.net", nil)
+	require.Eventually(t, func() bool { // it lives until then
+		_, _, err := dead.Session().Renew(id, nil)
+		return err == nil && c.serving("b.example.net") != nil
+	}, eventually, 10*time.Millisecond)
 	require.Nil(t, c.serving(name), "ordered without the lock")
 	require.Equal(t, ACMEWaiting, c.await(t, name, func(ACMEStatus) bool { return true }).State)
 	c.awaitCertificate(t, name, nil)

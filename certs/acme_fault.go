@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -76,12 +77,12 @@ func faultOf(err error) fault {
 			f.result = resultUnreachable
 		}
 	case errors.As(err, &order):
-	case errors.As(err, &syntax):
-		f.result, f.words = resultUnreachable, "the CA's answer is not ACME: "+f.words
 	case errors.Is(err, context.DeadlineExceeded):
 		f.result, f.words = resultUnreachable, "the CA did not answer in time: "+f.words
 	case isTransport(err):
 		f.result, f.words = resultUnreachable, "the CA cannot be reached: "+f.words
+	case errors.As(err, &syntax), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // no JSON, or none to its end
+		f.result, f.words = resultUnreachable, "the CA's answer is not ACME: "+f.words
 	}
 	return f
 }

@@ -28,5 +28,5 @@ func TestACME_ManyNamesAreThereAtOnce(t *testing.T) {
 	for _, n := range names {
 		require.True(t, a.config.Store.Covers(n), n)
 	}
-	require.Less(t, time.Since(began), 5*time.Second)
+	require.Less(t, time.Since(began), 30*time.Second) // one on a machine with nothing else to do
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -68,16 +69,37 @@ func start(t *testing.T, env []string, path string, args ...string) *exec.Cmd {
 	return c
 }
 
-// ports are free ones of 127.0.0.1.
+// nextPort is the next one to look at.
+var nextPort struct {
+	sync.Mutex
+	port int
+}
+
+// ports are free ones of 127.0.0.1, and others each time. They are below those that
+// the system gives to connections of any program, one of which might have them when
+// a program of the test wants them, and above those of the tests of other packages.
 func ports(t *testing.T, n int) (free []int) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		free = append(free, l.Addr().(*net.TCPAddr).Port)
+	nextPort.Lock()
+	defer nextPort.Unlock()
+	const first, last = 32000, 32768
+	for range last - first {
+		if nextPort.port == 0 || nextPort.port >= last {
+			nextPort.port = first + mathrand.IntN(last-first)
+		}
+		port := nextPort.port
+		nextPort.port++
+		l, err := net.Listen("tcp", local(port))
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		if free = append(free, port); len(free) == n {
+			return free
+		}
 	}
-	return free
+	require.FailNow(t, "no free ports")
+	return nil
 }
 
 // answering waits until a port is listened on.
@@ -89,7 +111,7 @@ func answering(t *testing.T, port int) {
 			_ = c.Close()
 		}
 		return err == nil
-	}, 20*time.Second, 10*time.Millisecond, "port %d", port)
+	}, eventually, 10*time.Millisecond, "port %d", port)
 }
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
@@ -349,7 +371,7 @@ func (c *client) awaitCertificate(t *testing.T, name string, old *tls.Certificat
 	require.Eventually(t, func() bool {
 		now := c.serving(name)
 		return now != nil && (old == nil || !now.Leaf.Equal(old.Leaf))
-	}, 30*time.Second, 10*time.Millisecond, "no certificate for %s: %s", name, statuses{c.ACME})
+	}, eventually, 10*time.Millisecond, "no certificate for %s: %s", name, statuses{c.ACME})
 	now := c.serving(name)
 	require.NoError(t, now.Leaf.VerifyHostname(name))
 	return now
@@ -367,7 +389,7 @@ func (c *client) await(t *testing.T, name string, so func(ACMEStatus) bool) ACME
 			}
 		}
 		return false
-	}, 30*time.Second, 10*time.Millisecond, "%s", statuses{c.ACME})
+	}, eventually, 10*time.Millisecond, "%s", statuses{c.ACME})
 	return last
 }
 
