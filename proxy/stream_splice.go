@@ -1,6 +1,10 @@
 package proxy
 
-import "arzur.net/lb/proxy/loop"
+import (
+	"cmp"
+
+	"arzur.net/lb/proxy/loop"
+)
 
 // A tunnel copies what trickles, and splices what pours: a read that fills the
 // whole buffer has more behind it, and from then on a pipe of the kernel carries
@@ -28,7 +32,8 @@ func (x *Exchange) spliceUp() bool {
 		x.reqSplice = k.putSplicer(x.reqSplice)
 		return false
 	case err != nil && full:
-		x.breakTunnel(reason("splice", err))
+		x.reqSplice = k.putSplicer(x.reqSplice)
+		x.upstreamDeaf(reason("splice", err))
 		return false
 	case err != nil:
 		c.gone()
@@ -58,15 +63,15 @@ func (x *Exchange) spliceDown() bool {
 	case err == loop.ErrAgain && full:
 		x.tunnelMoved() // it took some, now or before
 		return false
-	case err == loop.ErrAgain:
+	case err == loop.ErrAgain && u.unsent == "":
 		u.canRead = false
 		x.splice = k.putSplicer(x.splice)
 		return false
 	case err != nil && full:
 		c.gone()
 		return false
-	case err != nil:
-		x.breakTunnel(reason("splice", err))
+	case err != nil, n == 0 && began && u.unsent != "": // the system tells of a break once
+		x.breakTunnel(cmp.Or(u.unsent, reason("splice", err)))
 		return false
 	case n == 0 && began:
 		x.splice = k.putSplicer(x.splice)

@@ -148,6 +148,27 @@ func TestStream_ResetOfAServerResetsTheClient(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
+// A server that refuses what it is being sent says why and leaves, over bytes that
+// it has not read, which resets the connection.
+func TestStream_LastWordsOfAServerThatLeavesArrive(t *testing.T) {
+	b := newBed(t, streams(rules.TCP), server(t, func(c *net.TCPConn) {
+		_, _ = io.ReadFull(c, make([]byte, 1000))
+		_, _ = io.WriteString(c, "too large")
+		_ = c.Close()
+	}))
+	block := make([]byte, 64<<10)
+	for range 20 {
+		c := b.dialTCP()
+		for err := error(nil); err == nil; {
+			_, err = c.Write(block)
+		}
+		got, _ := io.ReadAll(c)
+		require.Equal(t, "too large", string(got))
+		require.NoError(t, c.Close())
+	}
+	require.Eventually(t, func() bool { return b.connections.Load() == 0 }, eventually, tick)
+}
+
 func TestStream_ResetOfAClientResetsTheServer(t *testing.T) {
 	end := make(chan error, 1)
 	b := newBed(t, streams(rules.TCP), server(t, func(c *net.TCPConn) {

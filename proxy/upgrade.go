@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"cmp"
+
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/http1"
 	"arzur.net/lb/proxy/loop"
@@ -48,11 +50,11 @@ func (x *Exchange) tunnelMoved() {
 	x.client.SetDeadline(now + d)
 }
 
-// tunnelSend passes bytes to the Backend. False: the tunnel has ended.
+// tunnelSend passes bytes to the Backend. False: it takes no more.
 func (x *Exchange) tunnelSend(p []byte) bool {
 	x.reqBytes += int64(len(p))
 	if err := x.up.send(p, nil); err != nil && err != loop.ErrAgain {
-		x.breakTunnel(reason("write", err))
+		x.upstreamDeaf(reason("write", err))
 		return false
 	}
 	x.tunnelMoved()
@@ -63,7 +65,7 @@ func (x *Exchange) tunnelSend(p []byte) bool {
 func (x *Exchange) tunnelUp() {
 	c := x.client
 	for range readsPerEvent {
-		if !x.up.out.empty() || x.upEnded {
+		if !x.up.out.empty() || x.upEnded || x.up.unsent != "" {
 			return
 		}
 		if x.reqSplice != nil {
@@ -93,15 +95,15 @@ func (x *Exchange) tunnelUpWritable() {
 		x.tunnelUp()
 		return
 	}
-	if u.out.empty() {
-		return // nothing had waited
+	if u.out.empty() || u.unsent != "" {
+		return // nothing had waited, or nobody takes it
 	}
 	switch err := u.flush(); {
 	case err == loop.ErrAgain:
 		x.tunnelMoved() // it took some
 		return
 	case err != nil:
-		x.breakTunnel(reason("write", err))
+		x.upstreamDeaf(reason("write", err))
 		return
 	}
 	if x.upEnded {
@@ -135,10 +137,10 @@ func (x *Exchange) tunnelDown() {
 		}
 		n, err := u.read(k.loop.In())
 		switch {
-		case err == loop.ErrAgain:
+		case err == loop.ErrAgain && u.unsent == "":
 			return
-		case err != nil:
-			x.breakTunnel(reason("read", err))
+		case err != nil, n == 0 && u.unsent != "": // the system tells of a break once
+			x.breakTunnel(cmp.Or(u.unsent, reason("read", err)))
 			return
 		case n == 0:
 			x.downEnded = true
@@ -167,12 +169,12 @@ func (x *Exchange) tunnelClientEnded() {
 }
 
 func (x *Exchange) shutUp() {
-	err := x.up.closeWrite()
-	if err == loop.ErrAgain {
-		return // called again when there is room
-	}
-	if err != nil || x.downEnded {
+	switch err := x.up.closeWrite(); {
+	case err == loop.ErrAgain: // called again when there is room
+	case x.downEnded:
 		x.endTunnel("")
+	case err != nil:
+		x.upstreamDeaf(reason("shutdown", err))
 	}
 }
 
