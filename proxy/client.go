@@ -39,7 +39,12 @@ type client struct {
 // Ready implements loop.Handler.
 func (c *client) Ready(r loop.Ready) {
 	if r&loop.Failed != 0 && !c.shut() {
-		c.gone()
+		if c.phase == phaseTunnel {
+			c.x.clientBroke()
+		}
+		if c.Attached() {
+			c.gone()
+		}
 		return
 	}
 	if r&loop.PeerClosed != 0 {

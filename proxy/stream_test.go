@@ -169,6 +169,44 @@ func TestStream_LastWordsOfAServerThatLeavesArrive(t *testing.T) {
 	require.Eventually(t, func() bool { return b.connections.Load() == 0 }, eventually, tick)
 }
 
+// A client that closes over what it has not read resets the connection, right
+// behind what it said.
+func TestStream_LastWordsOfAClientThatLeavesArrive(t *testing.T) {
+	listening, end := make(chan bool), make(chan string, 1)
+	b := newBed(t, func(b *bed) { b.rule.Protocol, b.loops = rules.TCP, 1 }, server(t, func(c *net.TCPConn) {
+		_, _ = io.WriteString(c, "hello")
+		_, _ = io.ReadFull(c, make([]byte, 2))
+		_, _ = io.WriteString(c, "again")
+		<-listening
+		got, err := io.ReadAll(c)
+		end <- fmt.Sprint(string(got), errors.Is(err, syscall.ECONNRESET))
+		_ = c.Close()
+	}))
+	c := b.dialTCP()
+	_, err := io.ReadFull(c, make([]byte, 5))
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "me")
+	require.NoError(t, err)
+	raw, err := c.SyscallConn()
+	require.NoError(t, err)
+	var unread bool
+	require.NoError(t, raw.Read(func(fd uintptr) bool { // until "again" is there
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		unread = err == nil
+		return unread
+	}))
+	require.True(t, unread)
+	busy, rest := make(chan bool), make(chan bool)
+	b.cores[0].loop.Post(func() { busy <- true; <-rest })
+	<-busy // the Loop finds the words and the reset at once
+	_, err = io.WriteString(c, "last words")
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	close(rest)
+	close(listening)
+	require.Equal(t, "last wordstrue", <-end)
+}
+
 func TestStream_ResetOfAClientResetsTheServer(t *testing.T) {
 	end := make(chan error, 1)
 	b := newBed(t, streams(rules.TCP), server(t, func(c *net.TCPConn) {

@@ -88,6 +88,13 @@ func (x *Exchange) tunnelUp() {
 	x.core.loop.Again(&c.Conn, loop.Readable)
 }
 
+// clientBroke passes on what a client said before its connection broke, as far as
+// the Backend takes it.
+func (x *Exchange) clientBroke() {
+	x.client.canRead = true
+	x.tunnelUp()
+}
+
 // tunnelUpWritable continues after the Backend has made room.
 func (x *Exchange) tunnelUpWritable() {
 	u := x.up
