@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/loop"
@@ -68,7 +69,7 @@ func (x *Exchange) connect() {
 	}
 	fd, err := k.sys.Connect(b.Addr)
 	if err != nil {
-		x.attemptFailed(health.Refused, &failures[connectFailed], reason("connect", err))
+		x.unconnected(err)
 		return
 	}
 	u := k.newUpstream()
@@ -86,6 +87,24 @@ func (x *Exchange) connect() {
 		d = x.state.opts.ConnectTimeout
 	}
 	x.deadline(int64(d))
+}
+
+// unconnected handles a connection that could not even be tried. What this machine
+// lacks is not held against the Backend.
+func (x *Exchange) unconnected(err error) {
+	detail := reason("connect", err)
+	switch {
+	case scarce(err):
+		x.core.stats.acceptErrors.inc()
+		x.core.proxy.logScarce("connect", x.client.lst, err)
+		x.attemptFailed(health.Unjudged, &failures[internalError], detail)
+	case err == syscall.EADDRNOTAVAIL: // every local port has a connection to it; another address has its own
+		x.failed, x.detail = &failures[connectFailed], detail
+		x.settleBackend(health.Unjudged)
+		x.next()
+	default:
+		x.attemptFailed(health.Refused, &failures[connectFailed], detail)
+	}
 }
 
 // deadline gives the phase that begins now d nanoseconds, on the upstream

@@ -36,6 +36,7 @@ type core struct {
 	heldFor  map[*rules.Pool]int // how many of them for each Pool
 	budgets  map[*rules.Pool]*budget
 	pipes    []pipe // idle ones
+	piped    int    // those in use
 	noSplice bool   // the system has none
 	queueRun func() // runQueues, bound once
 	draining bool

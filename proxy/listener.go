@@ -103,7 +103,7 @@ func (a *acceptor) accept(most int) {
 			return
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
 			k.stats.acceptErrors.inc()
-			p.logScarce(a.lst, err)
+			p.logScarce("accept", a.lst, err)
 			a.rest(int64(100e6))
 			return
 		case syscall.ECONNABORTED: // it left before we came

@@ -57,7 +57,7 @@ var (
 	connsAccepted = counts("lb_client_connections_accepted_total", "Client connections accepted.")
 	connsClosed   = counts("lb_client_connections_closed_total", "Client connections closed.")
 	connsOver     = counts("lb_client_connections_over_limit_total", "Times that accepting paused at max_connections.")
-	connsFailed   = counts("lb_accept_errors_total", "Errors of accept, such as too many open files.")
+	connsFailed   = counts("lb_accept_errors_total", "Errors of accept, and connections to servers that could not be tried.")
 	bytesRead     = counts("lb_client_read_bytes_total", "Bytes read from clients, heads included.")
 	bytesWritten  = counts("lb_client_written_bytes_total", "Bytes written to clients, heads included.")
 	shakesTotal   = counts("lb_tls_handshakes_total", "TLS handshakes ended, by whom they were with and how they ended.", "side", "result")

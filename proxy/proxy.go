@@ -239,15 +239,15 @@ func (p *Proxy) Sockets() []int {
 	return fds
 }
 
-// logScarce says at most once a second that descriptors or memory ran out.
-func (p *Proxy) logScarce(l *listener, err error) {
+// logScarce says at most once a second that op met with a lack of descriptors or memory.
+func (p *Proxy) logScarce(op string, l *listener, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.scarceAt) < time.Second {
 		return
 	}
 	p.scarceAt = time.Now()
-	p.log.Error("accept", zap.Stringer("listener", l), zap.Error(err))
+	p.log.Error(op, zap.Stringer("listener", l), zap.Error(err))
 }
 
 // Drain stops accepting and lets what is under way end: each open connection is

@@ -154,6 +154,7 @@ func (b *simBed) settle() (left []string) {
 			idle += len(list.conns)
 		}
 		pipes += len(k.pipes)
+		f(k.piped, "pipes in use")
 		f(len(k.clients), "clients")
 		f(idle, "idle upstreams")
 		f(len(k.queues), "queues")

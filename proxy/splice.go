@@ -1,6 +1,10 @@
 package proxy
 
-import "arzur.net/lb/proxy/loop"
+import (
+	"syscall"
+
+	"arzur.net/lb/proxy/loop"
+)
 
 // Long cleartext bodies of known length go through splice(2): from socket to
 // pipe to socket, without being copied into this process.
@@ -11,8 +15,12 @@ const spliceMin = 256 << 10
 // spliceChunk is how much one call is asked to move, the size of the pipe.
 const spliceChunk = 256 << 10
 
-// maxPipes bounds how many idle pipes a Loop keeps: each costs two descriptors.
-const maxPipes = 16
+// maxPipes bounds the pipes that a Loop has in use, and maxIdlePipes those it
+// keeps: each costs two descriptors and what waits in it the kernel's memory.
+const (
+	maxPipes     = 128
+	maxIdlePipes = 16
+)
 
 // pipe is a kernel buffer for splice(2).
 type pipe struct{ r, w int }
@@ -23,26 +31,25 @@ type splicer struct {
 	held int // bytes in the pipe
 }
 
-// newSplicer is nil where there is TLS on a side, no splice(2) or no descriptor
-// to spare; the body is read and written then.
+// newSplicer is nil where there is TLS on a side, no splice(2) or no pipe to
+// spare; bytes are read and written then.
 func (x *Exchange) newSplicer() *splicer {
 	k := x.core
-	if x.client.tls != nil || x.up.tls != nil {
+	if x.client.tls != nil || x.up.tls != nil || k.noSplice || k.piped == maxPipes {
 		return nil
 	}
 	if n := len(k.pipes); n > 0 {
 		p := k.pipes[n-1]
 		k.pipes = k.pipes[:n-1]
+		k.piped++
 		return &splicer{pipe: p}
-	}
-	if k.noSplice {
-		return nil
 	}
 	r, w, err := k.sys.Pipe()
 	if err != nil {
-		k.noSplice = true
+		k.noSplice = err == syscall.ENOSYS
 		return nil
 	}
+	k.piped++
 	return &splicer{pipe: pipe{r, w}}
 }
 
@@ -71,14 +78,16 @@ func (s *splicer) move(sys loop.System, from, to, limit int) (n int, full bool, 
 
 // putSplicer gives a pipe back, or closes one with a remainder. It returns nil.
 func (k *core) putSplicer(s *splicer) *splicer {
-	switch {
-	case s == nil:
-	case s.held == 0 && len(k.pipes) < maxPipes:
-		k.pipes = append(k.pipes, s.pipe)
-	default:
-		k.sys.Close(s.r)
-		k.sys.Close(s.w)
+	if s == nil {
+		return nil
 	}
+	k.piped--
+	if s.held == 0 && len(k.pipes) < maxIdlePipes {
+		k.pipes = append(k.pipes, s.pipe)
+		return nil
+	}
+	k.sys.Close(s.r)
+	k.sys.Close(s.w)
 	return nil
 }
 

@@ -54,7 +54,7 @@ func (s *session) connect() bool {
 			return true
 		case scarce(err):
 			k.stats.acceptErrors.inc()
-			k.proxy.logScarce(s.port.lst, err)
+			k.proxy.logScarce("connect", s.port.lst, err)
 			s.end(&failures[internalError], reason("connect", err))
 			return false
 		case !s.next(reason("connect", err)):

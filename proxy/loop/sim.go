@@ -104,7 +104,8 @@ func (n *SimNet) Now() int64 { return n.now }
 // Open counts the open descriptors.
 func (n *SimNet) Open() int { return n.open }
 
-// Refuse has every Connect to that address fail with err.
+// Refuse has every Connect to that address fail with err: at once with
+// EADDRNOTAVAIL, which is the want of a local port, else after a round trip.
 func (n *SimNet) Refuse(to netip.AddrPort, err syscall.Errno) { n.fates[to] = err }
 
 // Drop has no Connect to that address ever be decided.

@@ -63,6 +63,9 @@ func (s *Sim) Quiesce(fd int) {
 
 // Connect implements System.
 func (s *Sim) Connect(to netip.AddrPort) (int, error) {
+	if s.fates[to] == syscall.EADDRNOTAVAIL {
+		return -1, syscall.EADDRNOTAVAIL
+	}
 	c := &simSocket{net: s.SimNet}
 	fd, err := s.enter(c)
 	if err != nil {
