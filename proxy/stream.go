@@ -88,20 +88,15 @@ func (x *Exchange) turnAway(f *failure, detail string, alert uint8) {
 
 // startTunnel begins to move bytes: the server has taken the connection.
 func (x *Exchange) startTunnel() {
-	k, c := x.core, x.client
-	x.stage, c.phase = stageTunnel, phaseTunnel
-	x.status = 200
-	x.failed, x.detail = nil, "" // what an earlier Attempt met with, this one has made up for
+	x.beginTunnel(200)
 	x.replay = false
-	x.answered = k.loop.Now()
-	k.stats.tunnels.add(1)
 	x.tunnelMoved()
 	x.sendEarly()
 	switch {
 	case x.stage != stageTunnel:
 	case x.upEnded:
 		x.tunnelClientEnded()
-	case c.canRead:
+	case x.client.canRead:
 		x.tunnelUp()
 	}
 }

@@ -19,12 +19,8 @@ func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
 		return
 	}
 	k, c, u := x.core, x.client, x.up
-	x.stage, c.phase = stageTunnel, phaseTunnel
-	x.status = 101
-	x.failed = nil
-	x.answered = k.loop.Now()
+	x.beginTunnel(101)
 	c.last = true
-	k.stats.tunnels.add(1)
 	b := appendStatusLine(k.loop.Out(), r)
 	edit := &x.entry.Rule.ResponseHeaders
 	b = appendFields(b, &r.Message, notReturned, edit)
@@ -40,6 +36,20 @@ func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
 	if x.stage == stageTunnel && c.canRead {
 		x.tunnelUp()
 	}
+}
+
+// beginTunnel makes a tunnel of the connections of both sides. An end that is gone
+// without a word would hold the other until the tunnel times out, and a firewall
+// between them forgets who is silent: hence keep-alive.
+func (x *Exchange) beginTunnel(status int) {
+	k, c := x.core, x.client
+	x.stage, c.phase = stageTunnel, phaseTunnel
+	x.status = status
+	x.failed, x.detail = nil, "" // what an earlier Attempt met with, this one has made up for
+	x.answered = k.loop.Now()
+	k.stats.tunnels.add(1)
+	k.sys.KeepAlive(c.FD())
+	k.sys.KeepAlive(x.up.FD())
 }
 
 // tunnelMoved renews the idle deadline of both sides.

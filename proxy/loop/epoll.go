@@ -271,6 +271,18 @@ func (s *epoll) Pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
+// KeepAlive ignores errors: the connection works without it.
+func (s *epoll) KeepAlive(fd int) {
+	for _, option := range [...]struct{ level, name, value int }{
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	} {
+		_ = unix.SetsockoptInt(fd, option.level, option.name, option.value)
+	}
+}
+
 func (s *epoll) CloseWrite(fd int) error {
 	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 	return fault(errno)

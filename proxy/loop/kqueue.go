@@ -175,6 +175,7 @@ func (s *kqueue) Write2(fd int, a, b []byte) (int, error) {
 
 func (s *kqueue) Splice(int, int, int) (int, error) { return 0, unix.ENOSYS }
 func (s *kqueue) Pipe() (r, w int, err error)       { return -1, -1, unix.ENOSYS }
+func (s *kqueue) KeepAlive(fd int)                  { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) }
 func (s *kqueue) CloseWrite(fd int) error           { return fault(unix.Shutdown(fd, unix.SHUT_WR)) }
 func (s *kqueue) Close(fd int)                      { unix.Close(fd) }
 

@@ -141,6 +141,9 @@ func (s *Sim) Splice(from, to, limit int) (int, error) {
 	return n, err
 }
 
+// KeepAlive implements System. A SimPeer does not die unseen.
+func (s *Sim) KeepAlive(fd int) { s.file(fd) }
+
 // CloseWrite implements System.
 func (s *Sim) CloseWrite(fd int) error {
 	c := s.file(fd)

@@ -55,6 +55,10 @@ type System interface {
 	// Pipe opens a pipe for Splice, of 256 KiB where the system allows it. It
 	// fails with ENOSYS where there is no splice(2).
 	Pipe() (r, w int, err error)
+	// KeepAlive has the kernel ask a peer that is silent whether it still lives:
+	// after a minute, and a minute later a dead one is an error of the socket.
+	// Systems other than Linux choose the times themselves.
+	KeepAlive(fd int)
 	// CloseWrite ends our direction of the stream (FIN).
 	CloseWrite(fd int) error
 	// Close releases fd.
