@@ -18,6 +18,7 @@ type intro struct {
 	began       int64          // when it was asked for
 	destination netip.AddrPort // our end, as the proxy in front saw it
 	postgres    bool           // the client is one of PostgreSQL, and was promised TLS
+	refusedGSS  bool           // or is, and was told that there is no GSS
 }
 
 // introTime is how long each part of an introduction may take. No progress
@@ -128,21 +129,29 @@ func (c *client) readHello(data []byte) {
 	switch {
 	case result == hello.More:
 		c.keep(data)
-	case result == hello.Refused, result == hello.Postgres && i.postgres:
+	case result == hello.Refused:
 		c.keep(nil)
-		x := c.newStream(i.state, nil)
-		if rej == nil {
-			x.fail(&failures[badHello], "PostgreSQL's request for TLS a second time")
-			return
-		}
-		x.turnAway(&failures[badHello], rej.Reason, rej.Alert)
+		c.newStream(i.state, nil).turnAway(&failures[badHello], rej.Reason, rej.Append(k.loop.Out()))
+	case result != hello.Whole && i.postgres, result == hello.PostgresGSS && i.refusedGSS:
+		c.keep(nil)
+		c.newStream(i.state, nil).fail(&failures[badHello], "PostgreSQL's request for TLS or GSS a second time")
+	case result == hello.PostgresGSS:
+		i.refusedGSS = true
+		c.answerPostgres("N")
 	case result == hello.Postgres:
-		i.postgres, i.hello = true, hello.Reader{}
-		c.keep(nil)
-		c.put([]byte("S"), nil)
-		c.SetDeadline(min(c.Deadline(), k.loop.Now()+introTime))
+		i.postgres = true
+		c.answerPostgres("S")
 	default:
 		c.greeted(data)
+	}
+}
+
+// answerPostgres answers a request of a client of PostgreSQL, which begins anew then.
+func (c *client) answerPostgres(answer string) {
+	c.intro.hello = hello.Reader{}
+	c.keep(nil)
+	if c.put([]byte(answer), nil) {
+		c.SetDeadline(min(c.Deadline(), c.core.loop.Now()+introTime))
 	}
 }
 

@@ -145,13 +145,43 @@ func TestSNI_WhatIsNoHello(t *testing.T) {
 	f("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "bad_hello", "not TLS but text, such as HTTP in the clear")
 	f("\x16\x03\x01\x00\x00", "bad_hello", "an empty handshake record")
 	f("\x15\x03\x01\x00\x02\x02\x28", "bad_hello", "a TLS record that is no handshake")
-	f("\x00\x00\x00\x08\x04\xd2\x16\x2f\x16", "bad_hello", "bytes behind PostgreSQL's request for TLS")
+	const request, gss = "\x00\x00\x00\x08\x04\xd2\x16\x2f", "\x00\x00\x00\x08\x04\xd2\x16\x30"
+	f(request+"\x16", "bad_hello", "bytes behind PostgreSQL's request for TLS")
+	f("\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x00\x01\x00\x00\x00\x02", "bad_hello", "PostgreSQL's request to cancel a query")
+	for _, twice := range [][]string{{request, request}, {request, gss}, {gss, gss}} {
+		l := newLogged(t, "json", streams(rules.SNI), refusing(t))
+		c := l.dial()
+		for _, message := range twice {
+			_, err := io.WriteString(c, message)
+			require.NoError(t, err)
+			_, _ = c.Read(make([]byte, 1))
+		}
+		lines := l.end()
+		require.Len(t, lines, 1)
+		require.Contains(t, lines[0], "PostgreSQL's request for TLS or GSS a second time")
+	}
+}
+
+// A client of PostgreSQL without TLS learns what it lacks.
+func TestStream_PostgresInTheClearIsToldWhatToDo(t *testing.T) {
+	f := func(protocol string) {
+		t.Helper()
+		b := newBed(t, streams(protocol), refusing(t))
+		c := b.dial()
+		_, err := io.WriteString(c, "\x00\x00\x00\x14\x00\x03\x00\x00user\x00lb\x00\x00\x00\x00\x00")
+		require.NoError(t, err)
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.Equal(t, "E\x00\x00\x00\x45SFATAL\x00VFATAL\x00C28000\x00Mthis port wants TLS; want sslmode=require\x00\x00", string(got))
+	}
+	f(rules.SNI)
+	f(rules.TLS)
 }
 
 // TestSNI_Postgres has a client that asks for TLS as PostgreSQL's do, and a server that wants to be asked.
 func TestSNI_Postgres(t *testing.T) {
 	const request = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
-	f := func(answer, want string) {
+	f := func(gss bool, answer, want string) {
 		t.Helper()
 		config := &tls.Config{Certificates: []tls.Certificate{newAuthority(t).issue(t, "db.arzur.net")}}
 		b := newBed(t, func(b *bed) {
@@ -168,12 +198,19 @@ func TestSNI_Postgres(t *testing.T) {
 			_ = s.Close()
 		}))
 		c := b.dial()
-		_, err := io.WriteString(c, request)
-		require.NoError(t, err)
-		said := make([]byte, 1)
-		_, err = io.ReadFull(c, said)
-		require.NoError(t, err)
-		require.Equal(t, "S", string(said))
+		ask := func(request string) string {
+			t.Helper()
+			_, err := io.WriteString(c, request)
+			require.NoError(t, err)
+			said := make([]byte, 1)
+			_, err = io.ReadFull(c, said)
+			require.NoError(t, err)
+			return string(said)
+		}
+		if gss { // a client with a Kerberos ticket tries that first
+			require.Equal(t, "N", ask("\x00\x00\x00\x08\x04\xd2\x16\x30"))
+		}
+		require.Equal(t, "S", ask(request))
 		got, err := hear(c, "db.arzur.net")
 		if want == "" {
 			require.Error(t, err)
@@ -182,6 +219,7 @@ func TestSNI_Postgres(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-	f("S", "ready for query")
-	f("N", "")
+	f(false, "S", "ready for query")
+	f(true, "S", "ready for query")
+	f(false, "N", "")
 }

@@ -33,18 +33,18 @@ func (c *client) newStream(state *portState, name []byte) *Exchange {
 func (c *client) startStream(state *portState, name []byte) {
 	x := c.newStream(state, name)
 	if fail := x.routeStream(name); fail != nil {
-		x.turnAway(fail, "", unknownName(state))
+		x.turnAway(fail, "", x.unknownName())
 		return
 	}
 	x.attempt()
 }
 
 // unknownName is how a TLS client is told that nobody has the name it asked for.
-func unknownName(state *portState) (alert uint8) {
-	if state.protocol == rules.SNI {
-		return hello.UnrecognizedName
+func (x *Exchange) unknownName() (answer []byte) {
+	if x.state.protocol == rules.SNI {
+		return hello.AppendAlert(x.core.loop.Out(), hello.UnrecognizedName)
 	}
-	return 0
+	return nil
 }
 
 var anyPath = []byte("/")
@@ -70,16 +70,16 @@ func (k *core) lookupStream(state *portState, name []byte, client netip.Addr) *r
 	return state.table.Lookup(m)
 }
 
-// turnAway ends a stream that no server gets. alert is the TLS alert that says
-// so, 0: the connection is reset.
-func (x *Exchange) turnAway(f *failure, detail string, alert uint8) {
+// turnAway ends a stream that no server gets. answer says so in the client's
+// protocol; without one the connection is reset.
+func (x *Exchange) turnAway(f *failure, detail string, answer []byte) {
 	c := x.client
-	if alert == 0 {
+	if len(answer) == 0 {
 		x.fail(f, detail)
 		return
 	}
 	x.failed, x.detail, x.status = f, detail, f.status
-	if !c.put(hello.AppendAlert(x.core.loop.Out(), alert), nil) {
+	if !c.put(answer, nil) {
 		return
 	}
 	x.end()

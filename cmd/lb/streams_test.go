@@ -172,7 +172,11 @@ admin: {address: "127.0.0.1:%d"}
 	f(ended, "verify-full", "f\n")
 	f(plain, "disable", "f\n")
 	f(plain, "verify-full", "t\n")
-	require.NotZero(t, ask(through, "disable", secure).code, "in the clear there is no name")
+	for _, port := range []int{through, ended} { // in the clear there is no name
+		r := ask(port, "disable", secure)
+		require.NotZero(t, r.code)
+		require.Contains(t, r.stderr, "this port wants TLS; want sslmode=require")
+	}
 
 	reloading(t, p, file, text, func() { // a query that lasts, on each of the ports
 		done := make(chan result)

@@ -23,7 +23,8 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add(goHello(f, &tls.Config{ServerName: "arzur.net", NextProtos: []string{"h2"}}))
 	f.Add(record(message(extension(0x0a0a, nil), serverName("a"))))
-	f.Add(sslRequest[:])
+	f.Add(AppendSSLRequest(nil))
+	f.Add([]byte{0, 0, 0, 8, 4, 210, 22, 48})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte{0x80, 46, 1, 3, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -41,7 +42,7 @@ func FuzzReader(f *testing.F) {
 			if part == More {
 				continue
 			}
-			if part == Postgres { // one that is followed by something is refused, if that is there
+			if part == Postgres || part == PostgresGSS { // one that is followed by something is refused, if that is there
 				require.Equal(t, PostgresSize, n)
 				break
 			}

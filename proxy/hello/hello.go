@@ -24,10 +24,11 @@ type Hello struct {
 type Result uint8
 
 const (
-	More     Result = iota // cannot be told yet
-	Whole                  // a ClientHello, whole and valid
-	Postgres               // PostgreSQL's SSLRequest: its client sends a ClientHello once it was answered with 'S'
-	Refused                // neither; the Reject says why
+	More        Result = iota // cannot be told yet
+	Whole                     // a ClientHello, whole and valid
+	Postgres                  // PostgreSQL's SSLRequest: its client sends a ClientHello once it was answered with 'S'
+	PostgresGSS               // its GSSENCRequest: once answered with 'N' the client goes on to an SSLRequest
+	Refused                   // none of them; the Reject says why
 )
 
 // Reader finds the end of a ClientHello in bytes that arrive bit by bit. The zero
@@ -46,16 +47,6 @@ const (
 	typeHandshake   = 22
 	typeClientHello = 1
 )
-
-// sslRequest is PostgreSQL's SSLRequest message, all of it.
-var sslRequest = [8]byte{0, 0, 0, 8, 4, 210, 22, 47}
-
-// PostgresSize is the size of an SSLRequest, in bytes.
-const PostgresSize = len(sslRequest)
-
-// AppendSSLRequest appends the message that asks a PostgreSQL server for TLS. It
-// answers with "S", or "N".
-func AppendSSLRequest(b []byte) []byte { return append(b, sslRequest[:]...) }
 
 // Parse reads data, which holds all that has arrived, from the first byte of the
 // connection. After More it is called again with the same bytes and those that
@@ -83,23 +74,6 @@ func (r *Reader) Parse(data []byte, h *Hello) (Result, *Reject) {
 		return Refused, rej
 	}
 	return Whole, nil
-}
-
-func postgres(data []byte) (Result, *Reject) {
-	for i := range min(len(data), PostgresSize) {
-		if data[i] != sslRequest[i] {
-			return Refused, rejectForeign
-		}
-	}
-	switch {
-	case len(data) < PostgresSize:
-		return More, nil
-	case len(data) > PostgresSize:
-		// What was sent in the clear before TLS began must not pass for something
-		// that was sent inside it (CVE-2021-23214).
-		return Refused, rejectEager
-	}
-	return Postgres, nil
 }
 
 // records walks over the whole records in data, until the message is complete.

@@ -138,11 +138,13 @@ func TestReader_Postgres(t *testing.T) {
 	}
 	f(More, 0, 0, 0, 8, 4, 210, 22)
 	f(Postgres, 0, 0, 0, 8, 4, 210, 22, 47)
-	f(Refused, 0, 0, 0, 8, 4, 210, 22, 46) // a request to cancel
-	f(Refused, 0, 0, 0, 40, 0, 3, 0, 0)    // a start without TLS
-	_, _, res, rej := parse([]byte{0, 0, 0, 8, 4, 210, 22, 47, 22}, 9)
-	require.Equal(t, Refused, res)
-	require.Equal(t, rejectEager, rej)
+	f(PostgresGSS, 0, 0, 0, 8, 4, 210, 22, 48)
+	require.Equal(t, []byte{0, 0, 0, 8, 4, 210, 22, 47}, AppendSSLRequest(nil))
+	for _, code := range []byte{47, 48} {
+		_, _, res, rej := parse([]byte{0, 0, 0, 8, 4, 210, 22, code, 22}, 9)
+		require.Equal(t, Refused, res)
+		require.Equal(t, rejectEager, rej)
+	}
 }
 
 func TestReader_Refuses(t *testing.T) {
@@ -158,6 +160,11 @@ func TestReader_Refuses(t *testing.T) {
 	f(rejectText, []byte("G"))
 	f(rejectForeign, []byte("\x16\x01"))
 	f(rejectForeign, []byte{5, 1, 0})
+	f(rejectForeign, []byte{0, 1})
+	f(rejectForeign, []byte{0, 0, 0, 9, 4, 210, 22, 47, 0})
+	f(rejectForeign, []byte{0, 0, 0, 0, 0, 2, 0, 0})
+	f(rejectCancel, []byte{0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 0, 0, 0, 2})
+	f(rejectStartup, []byte{0, 0, 0, 40, 0, 3, 0, 0})
 	f(rejectSSL2, []byte{0x80, 46, 1, 3, 1, 0, 45, 0, 0, 0, 16})
 	f(rejectType, []byte{23, 3, 3, 0, 1, 0})
 	f(rejectType, []byte{21, 3, 3, 0, 2, 2, 40})

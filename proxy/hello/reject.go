@@ -3,8 +3,20 @@ package hello
 // Reject says why bytes are no ClientHello. All of them are declared in this
 // package and never change, so they may be kept and compared.
 type Reject struct {
-	Alert  uint8  // TLS alert to send before closing (RFC 8446 section 6), 0: the peer does not speak TLS
+	Alert  uint8  // TLS alert (RFC 8446 section 6), 0: the peer does not speak TLS
 	Reason string // lower case, fit for a log line
+}
+
+// Append appends what tells the peer so, in its own protocol: nothing if that is
+// not known.
+func (r *Reject) Append(b []byte) []byte {
+	switch {
+	case r == rejectStartup:
+		return append(b, wantsTLS...)
+	case r.Alert != 0:
+		return AppendAlert(b, r.Alert)
+	}
+	return b
 }
 
 // Error implements error.
@@ -26,7 +38,9 @@ var (
 	rejectForeign = &Reject{0, "not TLS"}
 	rejectText    = &Reject{0, "not TLS but text, such as HTTP in the clear"}
 	rejectSSL2    = &Reject{0, "not TLS; perhaps an SSL 2 hello"}
-	rejectEager   = &Reject{0, "bytes behind PostgreSQL's request for TLS, before the answer"}
+	rejectEager   = &Reject{0, "bytes behind PostgreSQL's request for TLS or GSS, before the answer"}
+	rejectCancel  = &Reject{0, "PostgreSQL's request to cancel a query, in the clear and for no server by name"}
+	rejectStartup = &Reject{0, "a PostgreSQL client in the clear; it wants sslmode=require"}
 
 	rejectType    = &Reject{unexpectedMessage, "a TLS record that is no handshake"}
 	rejectMessage = &Reject{unexpectedMessage, "a handshake message that is no ClientHello"}
