@@ -40,6 +40,7 @@ type Proxy struct {
 
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
+	sessions    atomic.Int64 // those of udp among them
 	shaking     atomic.Int64 // TLS handshakes under way
 	greeting    shares       // of those, with clients
 	identities  identities

@@ -89,6 +89,7 @@ func (p *udpPort) newSession(key udpKey) *session {
 		return nil
 	}
 	k.proxy.connections.Add(1)
+	k.proxy.sessions.Add(1)
 	k.stats.accepted.inc()
 	k.stats.sessions.add(1)
 	p.sessions[key] = s
@@ -104,6 +105,7 @@ func (p *udpPort) forget(s *session) {
 	delete(p.sessions, s.key)
 	p.unlink(s)
 	k.proxy.connections.Add(-1)
+	k.proxy.sessions.Add(-1)
 	k.stats.closed.inc()
 	k.stats.sessions.add(-1)
 	if p.ending && len(p.sessions) == 0 {
@@ -111,9 +113,12 @@ func (p *udpPort) forget(s *session) {
 	}
 }
 
-// hasRoom makes sure that there is a place for one more session.
+// hasRoom makes sure that there is a place for one more session. Addresses can be
+// forged, so sessions get half of what is the limit of all clients: the other half
+// is left to connections.
 func (p *udpPort) hasRoom(limit int) bool {
-	if len(p.sessions) < maxSessions && (limit <= 0 || p.core.proxy.connections.Load() < int64(limit)) {
+	all := p.core.proxy
+	if len(p.sessions) < maxSessions && (limit <= 0 || all.connections.Load() < int64(limit) && all.sessions.Load() < int64(limit+1)/2) {
 		return true
 	}
 	s := p.oldest
