@@ -29,7 +29,7 @@ func NewServer(store *Store) *Server { return &Server{store: store} }
 // Config makes the tls.Config of clients that are to speak one of protos, as
 // ALPN names them; without any, a client may ask for what it likes. It is not
 // to be changed, since handshakes use it. GetConfigForClient and GetCertificate
-// need no more of a ClientHello than its server name.
+// need no more of a ClientHello than its server name, or without one our address.
 func (s *Server) Config(settings *Settings, protos ...string) (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion:   max(settings.MinVersion, tls.VersionTLS12),
@@ -91,7 +91,7 @@ func (p *policy) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return c, nil
 		}
 	}
-	if slices.ContainsFunc(p.hostnames, func(h string) bool { return matches(h, hello.ServerName) }) {
+	if slices.ContainsFunc(p.hostnames, func(h string) bool { return matches(h, asked(hello)) }) {
 		return p.strict, nil
 	}
 	return nil, nil

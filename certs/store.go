@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -165,12 +166,12 @@ func (c *Certificate) order(o *Certificate, now time.Time) int {
 }
 
 // GetCertificate finds the certificate for a handshake: one that has the name
-// itself, then one with a wildcard for it, then the default one; and among
+// itself (or, for a client that names none, the address it has reached), then one with a wildcard for it, then the default one; and among
 // those the best that the client can do. Without one it returns nil, which
 // crypto/tls answers with the alert unrecognized_name, as long as the
 // tls.Config has no Certificates of its own. It takes no lock and parses nothing.
 func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	list := s.current.Load().find(hello.ServerName)
+	list := s.current.Load().find(asked(hello))
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -182,6 +183,18 @@ func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 		}
 	}
 	return list[0].served.Load(), nil
+}
+
+// asked is the name that a client asks for. One that was given an address asks
+// for no name, as RFC 6066 section 3 has it, and means the address it has reached.
+func asked(hello *tls.ClientHelloInfo) string {
+	if hello.ServerName != "" || hello.Conn == nil {
+		return hello.ServerName
+	}
+	if a, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	return ""
 }
 
 // Covers says whether a handshake that asks for the name gets a certificate

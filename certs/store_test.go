@@ -44,6 +44,40 @@ func TestStore_FindsExactThenWildcardThenDefault(t *testing.T) {
 	require.False(t, s.Covers(""))
 }
 
+// Clients that were given an address do not send it.
+func TestStore_FindsByTheAddressThatWasReached(t *testing.T) {
+	a := newAuthority(t)
+	var s Store
+	here := func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }
+	other := func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(10, 0, 0, 1)} }
+	standard := a.issue(t, []string{"default.example"}).loaded(t, "default")
+	f := func(want string, client *tls.Config, certs ...*Certificate) {
+		t.Helper()
+		s.SetFiles(certs, standard)
+		_, state, _, err := handshake(t, config(t, &s, Settings{}), client)
+		require.NoError(t, err)
+		require.Equal(t, want, state.PeerCertificates[0].DNSNames[0])
+	}
+	mine := a.issue(t, []string{"mine"}, here).loaded(t, "mine")
+	f("mine", &tls.Config{ServerName: "127.0.0.1", RootCAs: a.pool}, mine)
+	f("default.example", &tls.Config{InsecureSkipVerify: true}, a.issue(t, []string{"its"}, other).loaded(t, "its"))
+	f("default.example", &tls.Config{ServerName: "default.example", RootCAs: a.pool}, mine)
+}
+
+func TestServer_AsksForClientCertificatesByTheAddressThatWasReached(t *testing.T) {
+	a := newAuthority(t)
+	var s Store
+	s.SetFiles(nil, a.issue(t, []string{"default.example"}).loaded(t, "default"))
+	f := func(hostname string, want bool) {
+		t.Helper()
+		c := config(t, &s, Settings{ClientAuth: &ClientAuth{CA: toPEM("CERTIFICATE", a.leaf.Raw), Hostnames: []string{hostname}}})
+		_, _, serverErr, _ := handshake(t, c, &tls.Config{InsecureSkipVerify: true})
+		require.Equal(t, want, serverErr != nil, "%v", serverErr)
+	}
+	f("127.0.0.1", true)
+	f("10.0.0.1", false)
+}
+
 func TestStore_RefusesAnUnknownName(t *testing.T) {
 	a := newAuthority(t)
 	f := func(s *Store, version uint16, name string) {

@@ -201,16 +201,18 @@ func (u *upstream) announce() bool {
 	return false
 }
 
+// destination is our end of the connection, as the client knows it.
+func (c *client) destination() netip.AddrPort {
+	if c.intro != nil && c.intro.destination.IsValid() {
+		return c.intro.destination
+	}
+	return c.core.sys.Local(c.FD())
+}
+
 // appendProxyHeader appends the header that speaks for the client.
 func (x *Exchange) appendProxyHeader(b []byte) []byte {
 	c := x.client
-	destination := netip.AddrPort{}
-	if c.intro != nil {
-		destination = c.intro.destination
-	}
-	if !destination.IsValid() {
-		destination = x.core.sys.Local(c.FD())
-	}
+	destination := c.destination()
 	if x.pool.ProxyProtocol == rules.ProxyV1 {
 		return proxyproto.AppendLine(b, c.peer, destination)
 	}

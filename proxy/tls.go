@@ -27,6 +27,7 @@ type secure struct {
 	stepped bool // a step of the handshake is over and not looked at
 
 	serverName string      // as the client asked for it, lower case
+	name       string      // the same, or the address that was asked instead: what decides on the certificate
 	config     *tls.Config // of the port, at the handshake or when it was last looked at
 	checked    int64       // when that was
 	covered    string      // the last host that the connection was found good for
@@ -113,9 +114,13 @@ func (w *wire) goesOn(h *loop.Handshake) bool {
 // finishShake makes the wire one that can be read and written.
 func (w *wire) finishShake() {
 	s := w.tls
+	local := s.Shake().Local
 	s.Shake().Finish()
 	state := s.State()
 	s.serverName, s.version, s.cipher, s.resumed = strings.ToLower(state.ServerName), state.Version, state.CipherSuite, state.DidResume
+	if s.name = s.serverName; s.name == "" && local.IsValid() {
+		s.name = local.Addr().Unmap().WithZone("").String()
+	}
 	if len(state.VerifiedChains) > 0 {
 		s.peer = state.PeerCertificates[0]
 	}

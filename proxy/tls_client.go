@@ -104,9 +104,10 @@ func (c *client) greet(hello []byte) {
 		c.SetDeadline(s.by)
 		return
 	}
-	c.tls.config, c.tls.checked = config, c.core.loop.Now()
+	s.config, s.checked = config, k.loop.Now()
 	c.begin(func(conn net.Conn) (*tls.Conn, error) { return tls.Server(conn, config), nil })
-	c.tls.Shake().Step(hello)
+	s.Shake().Local = c.destination()
+	s.Shake().Step(hello)
 	c.keep(nil)
 }
 

@@ -34,10 +34,10 @@ func (c *client) misdirected(host []byte) bool {
 		return false
 	}
 	name := string(host)
-	if config == nil || !covers(config, s.serverName, name) {
+	if config == nil || !covers(config, s.name, name) {
 		return true
 	}
-	if own, its := configFor(config, s.serverName), configFor(config, name); own != its && (own.ClientAuth != tls.NoClientCert || its.ClientAuth != tls.NoClientCert) {
+	if own, its := configFor(config, s.name), configFor(config, name); own != its && (own.ClientAuth != tls.NoClientCert || its.ClientAuth != tls.NoClientCert) {
 		return true
 	}
 	s.covered = name
@@ -55,10 +55,10 @@ func (s *secure) outlived(config *tls.Config) bool {
 	if config == nil {
 		return true // the port has left TLS, and asks nothing of anybody
 	}
-	if certificateFor(config, s.serverName) == nil {
+	if certificateFor(config, s.name) == nil {
 		return false
 	}
-	was, is := configFor(s.config, s.serverName), configFor(config, s.serverName)
+	was, is := configFor(s.config, s.name), configFor(config, s.name)
 	switch {
 	case was == is, is.ClientAuth == tls.NoClientCert:
 		return true
@@ -97,6 +97,8 @@ func certificateFor(config *tls.Config, serverName string) *tls.Certificate {
 
 // nobody is the connection of a ClientHello that was never sent.
 type nobody struct{ net.Conn }
+
+func (nobody) LocalAddr() net.Addr { return nil }
 
 func covering(cert *tls.Certificate, host string) bool {
 	leaf := cert.Leaf

@@ -13,7 +13,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"slices"
 	"testing"
 	"time"
 
@@ -74,7 +73,7 @@ func serverConfig(certs ...tls.Certificate) *tls.Config {
 		NextProtos:                  []string{"http/1.1"},
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			for i := range certs {
-				if h.ServerName == "" || slices.Contains(certs[i].Leaf.DNSNames, h.ServerName) {
+				if h.ServerName == "" || certs[i].Leaf.VerifyHostname(h.ServerName) == nil {
 					return &certs[i], nil
 				}
 			}

@@ -62,7 +62,8 @@ func (c *certificates) use(config *configs.Config) error {
 
 // serverConfigs are what TLS clients get, by the protocol of the port.
 func (c *certificates) serverConfigs(settings *certs.Settings) (map[string]*tls.Config, error) {
-	https, err := c.server.Config(settings, "http/1.1")
+	// A client that speaks nothing newer says so, and would be refused.
+	https, err := c.server.Config(settings, "http/1.1", "http/1.0")
 	if err != nil {
 		return nil, err
 	}

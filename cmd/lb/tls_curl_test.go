@@ -49,6 +49,7 @@ func TestTLSCurl_ProtocolsAndNames(t *testing.T) {
 	}
 	require.Equal(t, "one\n200", curlTLS(t, a, "arzur.net", port, "--no-alpn"))
 	require.Equal(t, "one\n200", curlTLS(t, a, "www.arzur.net", port))
+	require.Equal(t, "one\n200", curlTLS(t, a, "arzur.net", port, "--http1.0"), "it offers nothing newer by ALPN either")
 
 	const handshake = 35 // CURLE_SSL_CONNECT_ERROR
 	f := func(want string, host string, args ...string) {

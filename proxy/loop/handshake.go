@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 )
@@ -18,6 +19,10 @@ import (
 // Its methods belong to the Loop. Between Step and the call of stepped it must be
 // asked for nothing but Abandon.
 type Handshake struct {
+	// Local is our address, as the peer knows it: for GetCertificate, when the
+	// ClientHello names no server. It is set before the first Step.
+	Local netip.AddrPort
+
 	t       *TLS
 	open    func(net.Conn) (*tls.Conn, error)
 	work    func(func())

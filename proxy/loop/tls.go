@@ -225,9 +225,16 @@ func (t *transport) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// LocalAddr implements net.Conn.
+func (t *transport) LocalAddr() net.Addr {
+	if h := t.shake; h != nil && h.Local.IsValid() {
+		return net.TCPAddrFromAddrPort(h.Local)
+	}
+	return noAddr{}
+}
+
 // Close implements net.Conn: the socket is the Loop's to close.
 func (t *transport) Close() error                     { return nil }
-func (t *transport) LocalAddr() net.Addr              { return noAddr{} }
 func (t *transport) RemoteAddr() net.Addr             { return noAddr{} }
 func (t *transport) SetDeadline(time.Time) error      { return nil }
 func (t *transport) SetReadDeadline(time.Time) error  { return nil }
