@@ -43,7 +43,7 @@ func startLoad(t *testing.T, port int) *load {
 func startLoadOn(t *testing.T, url string, args ...string) *load {
 	t.Helper()
 	l := &load{t: t}
-	args = append([]string{"-t2", "-c", strconv.Itoa(clients), "-d", "10m", "--timeout", "10s"}, args...)
+	args = append([]string{"-t2", "-c", strconv.Itoa(clients), "-d", "10m", "--timeout", "60s"}, args...)
 	l.cmd = exec.Command(need(t, "wrk"), append(args, url)...)
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.out
 	require.NoError(t, l.cmd.Start())
@@ -71,7 +71,7 @@ func (l *load) stop() (requests int) {
 	require.NotNil(l.t, total, "%s", &l.out)
 	requests, err := strconv.Atoi(total[1])
 	require.NoError(l.t, err)
-	require.Greater(l.t, requests, 1000, "was there any load?")
+	require.Greater(l.t, requests, 100, "was there any load?")
 	l.t.Logf("%d requests, none failed", requests)
 	return requests
 }

@@ -169,7 +169,7 @@ func containsAll(line []byte, parts []string) bool {
 
 // patience is how long a test waits for what must happen at once. It is long
 // because only a failing test ever waits for it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // process is a program under test.
 type process struct {

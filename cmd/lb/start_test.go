@@ -17,7 +17,7 @@ import (
 // curl is a new connection for every request.
 func curl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(need(t, "curl"), append([]string{"-sS", "--max-time", "20"}, args...)...).CombinedOutput()
+	out, err := exec.Command(need(t, "curl"), append([]string{"-sS", "--max-time", "60"}, args...)...).CombinedOutput()
 	require.NoError(t, err, "curl %v: %s", args, out)
 	return string(out)
 }
@@ -86,11 +86,14 @@ admin: "off"
 func TestRun_ServesInTime(t *testing.T) {
 	plain, err := plainBinary()
 	require.NoError(t, err)
-	best := time.Hour
+	best, idle := time.Hour, time.Hour
 	for range 3 { // the best of three: other tests keep the machine busy
+		begun := time.Now()
+		require.NoError(t, exec.Command(plain, "version").Run())
+		idle = min(idle, time.Since(begun))
 		port := freePort(t)
 		file := write(t, "rules.yml", rulesFor(port, namedServer(t, "one")))
-		begun := time.Now()
+		begun = time.Now()
 		p := launch(t, plain, "-config", file, "-log-format", "json")
 		for {
 			if text, err := fetch(port); err == nil {
@@ -102,9 +105,10 @@ func TestRun_ServesInTime(t *testing.T) {
 		best = min(best, time.Since(begun))
 		require.NoError(t, p.Process.Kill())
 	}
-	t.Logf("first answer %s after the start", best)
-	// The promise is 100 ms; a busy machine with few cores gets some more.
-	require.Less(t, best, time.Second)
+	t.Logf("first answer %s after the start; it takes %s to say a version", best, idle)
+	// The promise is 100 ms; a busy machine with few cores gets some more, and still
+	// more where a program that does nothing takes long.
+	require.Less(t, best, time.Second+20*idle)
 }
 
 func TestRun_WithoutConfigSaysWhatToDo(t *testing.T) {
@@ -194,7 +198,7 @@ func TestDemo_AnswersWithThreeNames(t *testing.T) {
 	}
 	p := launch(t, binary, "demo", "-admin", "off", "-log-format", "json")
 	p.await(`"serving"`)
-	require.Contains(t, p.stdout.String(), "curl http://127.0.0.1:8000/\n")
+	p.stdout.await(t, "curl http://127.0.0.1:8000/")
 	var names []string
 	for range 3 {
 		names = append(names, visit(t, 8000))

@@ -156,7 +156,7 @@ admin: {address: "127.0.0.1:%d"}
 	p := start(t, "-config", file)
 	ask := func(port int, mode, query string) result {
 		cmd := exec.Command(client, "-X", "-A", "-t", "-c", query, fmt.Sprintf(
-			"host=db.test hostaddr=127.0.0.1 port=%d user=lb dbname=postgres sslmode=%s sslrootcert=%s connect_timeout=10", port, mode, a.file))
+			"host=db.test hostaddr=127.0.0.1 port=%d user=lb dbname=postgres sslmode=%s sslrootcert=%s connect_timeout=60", port, mode, a.file))
 		return finish(t, cmd)
 	}
 	const secure = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
@@ -206,7 +206,7 @@ admin: {address: "127.0.0.1:%d"}
 	file := write(t, "rules.yml", text)
 	p := start(t, "-config", file)
 	ask := func() string {
-		r := finish(t, exec.Command(client, "@127.0.0.1", "-p", strconv.Itoa(port), "+short", "+tries=1", "+time=5", "SRV", "_blog._tcp.test"))
+		r := finish(t, exec.Command(client, "@127.0.0.1", "-p", strconv.Itoa(port), "+short", "+tries=1", "+time=20", "SRV", "_blog._tcp.test"))
 		return r.stdout + r.stderr
 	}
 	for range 2 { // in strict turn
