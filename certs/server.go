@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // acmeTLS is the protocol that an ACME server asks for to see whether we hold a
@@ -158,7 +159,7 @@ func (s *Server) bind(c *tls.Config, asked string) {
 		if err != nil || state == nil || !slices.ContainsFunc(state.Extra, func(b []byte) bool { return bytes.Equal(b, mark(&cs)) }) {
 			return nil, nil // a full handshake, whatever is wrong with the ticket
 		}
-		if len(s.store.current.Load().find(cs.ServerName)) == 0 {
+		if len(s.store.current.Load().find(cs.ServerName, time.Now())) == 0 {
 			return nil, nil
 		}
 		return state, nil

@@ -169,15 +169,17 @@ func (c *Certificate) order(o *Certificate, now time.Time) int {
 // itself (or, for a client that names none, the address it has reached), then one with a wildcard for it, then the default one; and among
 // those the best that the client can do. Without one it returns nil, which
 // crypto/tls answers with the alert unrecognized_name, as long as the
-// tls.Config has no Certificates of its own. It takes no lock and parses nothing.
+// tls.Config has no Certificates of its own. One that has ended is for want of a
+// better one. It takes no lock and parses nothing.
 func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	list := s.current.Load().find(asked(hello))
+	now := time.Now()
+	list := s.current.Load().find(asked(hello), now)
 	if len(list) == 0 {
 		return nil, nil
 	}
 	if len(list) > 1 {
 		for _, c := range list {
-			if served := c.served.Load(); hello.SupportsCertificate(served) == nil {
+			if served := c.served.Load(); now.Before(c.leaf.NotAfter) && hello.SupportsCertificate(served) == nil {
 				return served, nil
 			}
 		}
@@ -201,12 +203,15 @@ func asked(hello *tls.ClientHelloInfo) string {
 // that is for it, rather than the default one or none. Names with a wildcard
 // are covered by the same name.
 func (s *Store) Covers(name string) bool {
-	return len(s.current.Load().named(strings.ToLower(name))) > 0
+	return len(s.current.Load().named(strings.ToLower(name), time.Now())) > 0
 }
 
-// fileCovers says whether a certificate in a file is for the name.
+// fileCovers says whether a certificate in a file is for the name, and has not ended.
 func (s *Store) fileCovers(name string) bool {
-	return slices.ContainsFunc(s.current.Load().named(name), func(c *Certificate) bool { return c.Source == FromFile })
+	now := time.Now()
+	return slices.ContainsFunc(s.current.Load().named(name, now), func(c *Certificate) bool {
+		return c.Source == FromFile && now.Before(c.leaf.NotAfter)
+	})
 }
 
 // Empty says whether there is no Certificate at all.
@@ -216,11 +221,11 @@ func (s *Store) Empty() bool {
 }
 
 // find lists the Certificates for a name, best first.
-func (x *index) find(name string) []*Certificate {
+func (x *index) find(name string, now time.Time) []*Certificate {
 	if x == nil {
 		return nil
 	}
-	if list := x.named(strings.ToLower(name)); len(list) > 0 {
+	if list := x.named(strings.ToLower(name), now); len(list) > 0 {
 		return list
 	}
 	if x.standard != nil {
@@ -229,13 +234,24 @@ func (x *index) find(name string) []*Certificate {
 	return nil
 }
 
-func (x *index) named(name string) []*Certificate {
+// named lists the Certificates that have a name, or else a wildcard for it. Those
+// of the name that have all ended stand behind a wildcard's that has not.
+func (x *index) named(name string, now time.Time) []*Certificate {
 	if x == nil {
 		return nil
 	}
-	if list := x.exact[name]; len(list) > 0 {
-		return list
+	exact := x.exact[name]
+	if lasting(exact, now) {
+		return exact
 	}
 	_, rest, _ := strings.Cut(name, ".")
-	return x.wildcard[rest]
+	if wild := x.wildcard[rest]; len(exact) == 0 || lasting(wild, now) {
+		return wild
+	}
+	return exact
+}
+
+// lasting says whether one of the list has not ended.
+func lasting(list []*Certificate, now time.Time) bool {
+	return slices.ContainsFunc(list, func(c *Certificate) bool { return now.Before(c.leaf.NotAfter) })
 }

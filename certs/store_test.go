@@ -126,6 +126,50 @@ func TestStore_OfTwoOfANameTheLaterOneIsServed(t *testing.T) {
 	require.Greater(t, time.Until(s.Expiries()[0].NotAfter), 24*time.Hour)
 }
 
+// Certificates end while they are in use, and nobody loads anything then.
+func TestStore_OneThatHasEndedIsForWantOfABetterOne(t *testing.T) {
+	a := newAuthority(t)
+	var s Store
+	ended := func(c *Certificate) *Certificate {
+		c.leaf.NotAfter = time.Now().Add(-time.Second)
+		return c
+	}
+	f := func(want string, exact, wildcard, standard *Certificate, more ...*Certificate) {
+		t.Helper()
+		all := more
+		for _, c := range []*Certificate{exact, wildcard} {
+			if c != nil {
+				all = append(all, c)
+			}
+		}
+		s.SetFiles(all, standard)
+		for _, c := range []*Certificate{exact, wildcard, standard} {
+			if c != nil && c.Origin != want {
+				ended(c)
+			}
+		}
+		got, err := s.GetCertificate(&tls.ClientHelloInfo{
+			ServerName: "www.arzur.net", SupportedVersions: []uint16{tls.VersionTLS13},
+			SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256}, SupportedCurves: []tls.CurveID{tls.CurveP256},
+		})
+		require.NoError(t, err)
+		require.Equal(t, "CN="+want, got.Leaf.Subject.String())
+	}
+	c := func(origin string, names ...string) *Certificate {
+		subject := func(c *x509.Certificate) { c.Subject.CommonName = origin }
+		return a.issue(t, names, subject).loaded(t, origin)
+	}
+	rsa := a.issueFor(t, rsaKey(), []string{"www.arzur.net"}, func(c *x509.Certificate) { c.Subject.CommonName = "rsa" }).loaded(t, "rsa")
+	f("wild", c("exact", "www.arzur.net"), c("wild", "*.arzur.net"), nil)
+	f("rsa", c("exact", "www.arzur.net"), nil, nil, rsa)
+	f("exact", ended(c("exact", "www.arzur.net")), ended(c("wild", "*.arzur.net")), c("standard", "x.test"))
+	f("exact", c("exact", "www.arzur.net"), ended(c("wild", "*.arzur.net")), nil)
+
+	s.SetFiles([]*Certificate{ended(c("exact", "www.arzur.net"))}, nil)
+	require.False(t, s.fileCovers("www.arzur.net"), "ACME may have a try")
+	require.True(t, s.Covers("www.arzur.net"))
+}
+
 func TestStore_ACMEStandsBehindFiles(t *testing.T) {
 	a := newAuthority(t)
 	acme := func(names ...string) *tls.Certificate {
