@@ -108,6 +108,9 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 			w.news, w.urgent, w.published = false, false, true
 			publish(s)
 		}
+		if w.listed && !w.known.Load() && w.answered() {
+			w.known.Store(true)
+		}
 	}
 }
 
@@ -121,6 +124,7 @@ type consulWatch struct {
 	answers chan func()   // run by Watch, so that what follows needs no lock
 	scout   *consulScout
 
+	listed    bool     // the catalog has been read
 	catalog   []string // services whose tags route, sorted
 	services  map[consulQuery]*consulService
 	scouting  bool // for good: services were more than connections
@@ -171,9 +175,11 @@ func (w *consulWatch) complete() bool {
 	if w.published {
 		return true
 	}
-	if w.waiting > 0 {
-		return false
-	}
+	return w.waiting == 0 && w.answered()
+}
+
+// answered says whether each question about a service has had an answer, be it an error.
+func (w *consulWatch) answered() bool {
 	for _, s := range w.services {
 		if !s.answered {
 			return false

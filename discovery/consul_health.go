@@ -16,6 +16,7 @@ import (
 type consulHealth struct {
 	crowd   atomic.Int64 // services that are asked about
 	waiters atomic.Int64 // of these, those with a blocking query of their own
+	known   atomic.Bool  // the catalog and the services in it have been read
 
 	state   sync.Mutex
 	log     *zap.Logger
@@ -107,8 +108,12 @@ func (h *consulHealth) pauseOrRecover(ctx context.Context, d time.Duration) {
 func (h *consulHealth) Report() Report {
 	h.state.Lock()
 	defer h.state.Unlock()
-	r := Report{Well: len(h.failing) == 0, Text: fmt.Sprintf("%d services", h.crowd.Load())}
-	if r.Well {
+	heard := h.known.Load()
+	r := Report{Well: heard && len(h.failing) == 0, Unheard: !heard, Text: fmt.Sprintf("%d services", h.crowd.Load())}
+	if len(h.failing) == 0 {
+		if !heard {
+			r.Text = "has not answered yet"
+		}
 		return r
 	}
 	var oldest string
@@ -119,6 +124,9 @@ func (h *consulHealth) Report() Report {
 		}
 	}
 	r.Text = fmt.Sprintf("what it said %s ago stays in use; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
+	if !heard {
+		r.Text = fmt.Sprintf("has not answered for %s; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
+	}
 	if more := len(h.failing) - 1; more > 0 {
 		r.Text += fmt.Sprintf(" (and %d more queries)", more)
 	}

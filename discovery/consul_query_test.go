@@ -99,6 +99,8 @@ func TestConsul_OneFailingQueryDoesNotHideAnother(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	var h consulHealth
 	h.begin(zap.New(core))
+	require.Equal(t, Report{Unheard: true, Text: "has not answered yet"}, h.Report())
+	h.known.Store(true)
 	f := func(want string, do func()) {
 		t.Helper()
 		do()
@@ -140,7 +142,9 @@ func TestConsul_AnAgentThatHangsIsNoticed(t *testing.T) {
 	withConsul(t, c, f, func(t *testing.T, last func() string) {
 		pass(consulAnswer + time.Second)
 		require.Empty(t, last(), "an empty Snapshot, so that nobody waits any longer")
+		require.Contains(t, c.Report().Text, "has not answered for ")
 		require.Contains(t, c.Report().Text, "deadline exceeded")
+		require.True(t, c.Report().Unheard)
 		f.change(func() { hangs = false })
 		pass(consulAnswer + time.Second)
 		require.Equal(t, blogFirst, last())

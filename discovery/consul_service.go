@@ -42,7 +42,7 @@ func newConsulService(name string) *consulService {
 
 // followCatalog keeps an eye on which services there are.
 func (w *consulWatch) followCatalog() {
-	first := true
+	first, listed := true, false
 	var last []string
 	ask(w.ctx, w, question[map[string][]string]{
 		what: "catalog",
@@ -57,12 +57,13 @@ func (w *consulWatch) followCatalog() {
 		use: func(services map[string][]string) {
 			poke(w.scout.now) // there is no news but of some service
 			names := w.routed(services)
-			if slices.Equal(names, last) && !first {
+			if slices.Equal(names, last) && listed {
 				return
 			}
-			last = names
+			last, listed = names, true
 			w.tell(func() {
 				w.heard(&first)
+				w.listed = true
 				w.catalog = names
 				w.watchServices()
 			})

@@ -381,7 +381,10 @@ func TestConsul_InstancesWithoutAPortAreNotAskedOnOurOwn(t *testing.T) {
 		f.change(func() { second.Service.Port = 0 })
 		pass(time.Second)
 		require.Equal(t, "!consul service blog/: service \"blog\": 2 of 2 instances are registered without a port, and no label says one, such as lb.target_port=80\n", last())
-		f.change(func() { first.Service.Tags = append(first.Service.Tags, "lb.target_port=81"); second.Service.Tags = first.Service.Tags })
+		f.change(func() {
+			first.Service.Tags = append(first.Service.Tags, "lb.target_port=81")
+			second.Service.Tags = first.Service.Tags
+		})
 		pass(time.Second)
 		require.Equal(t, blogRule+"blog: 10.0.0.1:81 10.0.0.2:81\n", last())
 	})

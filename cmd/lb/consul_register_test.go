@@ -76,3 +76,29 @@ func TestConsul_RegistersOnceThereIsConsul(t *testing.T) {
 	require.Zero(t, p.exit(), "without an agent it ends too")
 	require.Contains(t, p.stderr.String(), "leave consul")
 }
+
+// TestConsul_NoHandOverWhileItIsGone: the successor would have nothing to serve.
+func TestConsul_NoHandOverWhileItIsGone(t *testing.T) {
+	a := startAgent(t)
+	port := freePort(t)
+	register := func(name string) {
+		t.Helper()
+		a.register("blog", "blog", testPort(t, name), nil, fmt.Sprint("lb.source_port=", port))
+	}
+	register("one")
+	p := startWith(t, nil, fmt.Sprintf("address: %q", a.address))
+	require.NoError(t, a.Process.Kill())
+	a.exit()
+	p.signal(syscall.SIGUSR2)
+	p.await("hand-over failed; this process keeps serving", "exit status 1")
+	require.Contains(t, p.stderr.String(), "hand-over: source consul: has not answered for ")
+	require.Equal(t, "200 one /", visit(t, port))
+
+	a.launch(t)
+	a.await("Synced node info")
+	register("two")
+	p.await("rule changed")
+	handOver(t, p)
+	require.Zero(t, p.exit())
+	require.Equal(t, "200 two /", visit(t, port))
+}

@@ -185,6 +185,10 @@ func (s *server) run(signals <-chan os.Signal, in inheritance) int {
 	}()
 	v := <-s.views
 	if in.ready >= 0 {
+		var err error
+		if v, err = s.hear(v); err != nil {
+			return bad(fmt.Errorf("hand-over: %w", err))
+		}
 		v = s.warmUp(v)
 	}
 	if err := s.apply(v); err != nil {

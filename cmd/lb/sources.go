@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -38,17 +39,23 @@ func (s *server) sources() []discovery.Named {
 // for any goroutine.
 type outages struct {
 	mu      sync.Mutex
-	states  []admin.Source
-	reports []func() (s admin.Source, idle bool)
+	states  []state
+	reports []func() (s state, idle bool)
+}
+
+// state is how a Source is.
+type state struct {
+	admin.Source
+	heard bool // there was something of it to serve
 }
 
 // report has the Source itself say how it is.
 func (o *outages) report(name string, r discovery.Reporter) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.reports = append(o.reports, func() (s admin.Source, idle bool) {
+	o.reports = append(o.reports, func() (s state, idle bool) {
 		report := r.Report()
-		s.Name = name
+		s.Name, s.heard = name, !report.Unheard
 		if s.Age = report.Age; !report.Well {
 			s.Failure = report.Text
 		}
@@ -61,18 +68,19 @@ func (o *outages) of(name string) func(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := len(o.states)
-	o.states = append(o.states, admin.Source{Name: name, Failure: "has not been heard of yet"})
+	o.states = append(o.states, state{Source: admin.Source{Name: name, Failure: "has not been heard of yet"}})
 	return func(err error) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.states[i].Failure = ""
-		if err != nil {
-			o.states[i].Failure = err.Error()
+		s := &o.states[i]
+		if s.Failure = ""; err != nil {
+			s.Failure = err.Error()
 		}
+		s.heard = s.heard || err == nil
 	}
 }
 
-func (o *outages) list() []admin.Source {
+func (o *outages) all() []state {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	list := slices.Clone(o.states)
@@ -82,4 +90,21 @@ func (o *outages) list() []admin.Source {
 		}
 	}
 	return list
+}
+
+func (o *outages) list() (list []admin.Source) {
+	for _, s := range o.all() {
+		list = append(list, s.Source)
+	}
+	return list
+}
+
+// silent says which Source has not been heard of yet, and why; nil if none.
+func (o *outages) silent() error {
+	for _, s := range o.all() {
+		if !s.heard {
+			return fmt.Errorf("source %s: %s", s.Name, s.Failure)
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +14,41 @@ import (
 // checks are made within a second and names answer at once or not at all, so
 // who waits longer waits for something that its predecessor has not got either.
 const warmUpMost = 5 * time.Second
+
+const (
+	// hearMost is how long a successor waits for Sources that it has not heard of,
+	// less than handoverMost.
+	hearMost = 10 * time.Second
+	// hearPause is how long it may take from a Source to the view of what it said.
+	hearPause = time.Second
+)
+
+// hear returns when a successor has heard of every Source; with an error if that
+// takes too long. Without them it would serve next to nothing, while its
+// predecessor knows what they said. v or a later view is returned.
+func (s *server) hear(v view) (view, error) {
+	if s.outages.silent() == nil {
+		return v, nil
+	}
+	most, tick := time.NewTimer(hearMost), time.NewTicker(10*time.Millisecond)
+	defer most.Stop()
+	defer tick.Stop()
+	for s.outages.silent() != nil {
+		select {
+		case v = <-s.views:
+		case <-tick.C:
+		case <-most.C:
+			return v, fmt.Errorf("%w; this process would serve without it", s.outages.silent())
+		}
+	}
+	for pause := time.After(hearPause); ; {
+		select {
+		case v = <-s.views:
+		case <-pause:
+			return v, nil
+		}
+	}
+}
 
 // warmUp returns when a successor knows what its predecessor does: which servers
 // are up and where names lead. Until then it must not serve, because requests
