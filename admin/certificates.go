@@ -61,6 +61,19 @@ type certificateExpiries struct{ store *certs.Store }
 // Describe implements prometheus.Collector.
 func (certificateExpiries) Describe(ch chan<- *prometheus.Desc) { ch <- certificateEnds }
 
+// orders has the metrics of the ACME in use, which a reload may change.
+type orders struct{ acme func() *certs.ACME }
+
+// Describe implements prometheus.Collector.
+func (orders) Describe(ch chan<- *prometheus.Desc) { (*certs.ACME)(nil).Describe(ch) }
+
+// Collect implements prometheus.Collector.
+func (o orders) Collect(ch chan<- prometheus.Metric) {
+	if o.acme != nil {
+		o.acme().Collect(ch)
+	}
+}
+
 // Collect implements prometheus.Collector.
 func (c certificateExpiries) Collect(ch chan<- prometheus.Metric) {
 	if c.store == nil {

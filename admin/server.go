@@ -37,7 +37,7 @@ type Config struct {
 	Problems func() []rules.Problem // of the configuration in use; nil: none
 	Sources  func() []Source        // those besides files; nil: none
 	Certs    *certs.Store           // nil: none
-	ACME     *certs.ACME            // nil: none
+	ACME     func() *certs.ACME     // the one in use, nil for none; nil: none at all
 	Ready    func() (bool, string)  // whether to send traffic here, else why not; nil: always
 	Version  string
 	Log      *zap.Logger
@@ -174,7 +174,7 @@ func (s *Server) metrics() http.Handler {
 		s.Proxy.Collector(),
 		sourceAges{s.Config.Sources},
 		certificateExpiries{s.Certs},
-		s.ACME,
+		orders{s.Config.ACME},
 		proxy.BuildInfo(s.Version),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -58,7 +59,10 @@ type ACME struct {
 	seed   maphash.Seed // spreads renewals
 	poke   chan struct{}
 
-	mu         sync.Mutex
+	telling sync.Mutex // guards retired, and keeps what the Store is told in order
+	retired bool       // another was told to Adopt this one
+
+	mu         sync.Mutex // of names, challenges, dirty, untold and orders
 	names      map[string]*managed
 	challenges []string
 	dirty      bool   // something is yet to be published
@@ -70,14 +74,15 @@ type ACME struct {
 
 // managed is one name and what is known of it. ACME.mu guards it.
 type managed struct {
-	name  string
-	state string
-	err   error
-	cert  *tls.Certificate // the best there is, expired or not; nil: none
-	next  time.Time        // when to attend to it
-	seen  bool             // the Cache was asked for it
-	busy  bool             // somebody does
-	again bool             // news came while somebody did
+	name    string
+	state   string
+	err     error
+	cert    *tls.Certificate // the best there is, expired or not; nil: none
+	foreign bool             // cert is of another CA, and not for the Cache
+	next    time.Time        // when to attend to it
+	seen    bool             // the Cache was asked for it
+	busy    bool             // somebody does
+	again   bool             // news came while somebody did
 }
 
 // NewACME makes one that knows no name yet. Run does the work.
@@ -100,8 +105,37 @@ func NewACME(config ACMEConfig) *ACME {
 		names:  make(map[string]*managed),
 		orders: make(map[string]uint64),
 	}
-	config.Store.SetChallenge(a.ChallengeCertificate)
 	return a
+}
+
+// Adopt has a, which is new, go on where old stands, which from now on tells the
+// Store nothing more, and whose Run is to be ended. What old serves is served until
+// there is something better; of another CA than a's it is replaced soon.
+func (a *ACME) Adopt(old *ACME) {
+	old.telling.Lock()
+	old.retired = true
+	old.telling.Unlock()
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.Copy(a.orders, old.orders)
+	now, foreign := a.config.now(), a.directory() != old.directory()
+	for name, n := range old.names {
+		a.names[name] = &managed{
+			name: name, state: ACMEWaiting, next: now,
+			cert: n.cert, foreign: n.cert != nil && (foreign || n.foreign), seen: n.cert != nil,
+		}
+	}
+}
+
+// Retire has the Store forget what a has told it. Run is to be ended.
+func (a *ACME) Retire() {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	a.retired = true
+	a.config.Store.SetACME(nil)
+	a.config.Store.SetChallenge(nil)
 }
 
 // SetHosts says which names are to have a certificate, all others none, and which
@@ -133,6 +167,7 @@ func (a *ACME) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer a.ca.close()
 	defer wg.Wait() // for orders, which ctx ends, and for the Cache's news
+	a.config.Store.SetChallenge(a.ChallengeCertificate)
 	wg.Go(func() { a.config.Cache.Follow(ctx, a.heard) })
 	slots := make(chan struct{}, ordersAtOnce)
 	for ctx.Err() == nil {
@@ -243,12 +278,18 @@ func (a *ACME) heard(key string) {
 // attendTo brings one name forward and remembers how it went.
 func (a *ACME) attendTo(ctx context.Context, n *managed) {
 	a.mu.Lock()
-	before := n.cert
+	before, have := n.cert, n.cert
+	if n.foreign {
+		have = nil
+	}
 	a.mu.Unlock()
-	p := a.attend(ctx, n.name, before)
+	p := a.attend(ctx, n.name, have)
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if n.foreign = n.foreign && p.cert == nil; n.foreign {
+		p.cert = before
+	}
 	if ctx.Err() == nil {
 		a.untold = append(a.untold, turn{name: n.name, said: n.err, before: before, progress: p})
 	}
@@ -272,6 +313,11 @@ func (a *ACME) set(name, state string) {
 
 // publish tells the Store if there is something new, and then the log.
 func (a *ACME) publish() {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	if a.retired {
+		return
+	}
 	a.mu.Lock()
 	dirty, turns := a.dirty, a.untold
 	a.dirty, a.untold = false, nil

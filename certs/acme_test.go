@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/acme/autocert"
 )
 
 const (
@@ -143,6 +144,49 @@ func TestACME_AnotherCAMeansAnotherCertificate(t *testing.T) {
 	second.run(t)
 	second.awaitCertificate(t, name, had)
 	require.Equal(t, 1, q.orders())
+}
+
+// A changed configuration takes no certificate away.
+func TestACME_AnotherConfigurationGoesOnWithWhatThereIs(t *testing.T) {
+	t.Parallel()
+	p, q := newPebble(t, long), newPebble(t, long)
+	store := &Store{}
+	use := func(c *ACMEConfig) { c.Store = store }
+	first := p.newClient(t, folder(t), use)
+	p.behind(first.ACME)
+	first.SetHosts([]string{name}, []string{HTTP01})
+	first.run(t)
+	had := first.awaitCertificate(t, name, nil)
+	first.await(t, name, valid)
+
+	moved := folder(t)
+	second := p.newClient(t, moved, use)
+	second.Adopt(first.ACME)
+	second.SetHosts([]string{name}, []string{HTTP01})
+	second.run(t)
+	second.await(t, name, valid)
+	first.stop()
+	require.True(t, second.serving(name).Leaf.Equal(had.Leaf))
+	data, err := moved.Get(context.Background(), name)
+	require.NoError(t, err, "the new cache has it too")
+	require.NotEmpty(t, data)
+	require.Equal(t, 1, p.orders())
+
+	q.httpGone.Store(true)
+	elsewhere := folder(t)
+	third := q.newClient(t, elsewhere, use)
+	q.behind(third.ACME)
+	third.Adopt(second.ACME)
+	third.SetHosts([]string{name}, []string{HTTP01})
+	third.run(t)
+	second.stop()
+	third.await(t, name, failed)
+	require.True(t, third.serving(name).Leaf.Equal(had.Leaf), "until another CA has given one")
+	_, err = elsewhere.Get(context.Background(), name)
+	require.ErrorIs(t, err, autocert.ErrCacheMiss, "it is not the one of that CA")
+	q.httpGone.Store(false)
+	third.awaitCertificate(t, name, had)
+	third.await(t, name, valid)
 }
 
 func TestACME_RenewsAheadOfTheEnd(t *testing.T) {

@@ -99,8 +99,12 @@ func (o *order) serve(old *Certificate) (err error) {
 
 // SetChallenge sets what answers the ACME servers that look for tls-alpn-01 (RFC
 // 8737) of a name: find returns nil for a name of which there is no challenge,
-// must not block, and may be called from any goroutine.
+// must not block, and may be called from any goroutine. A nil find answers nobody.
 func (s *Store) SetChallenge(find func(*tls.ClientHelloInfo) *tls.Certificate) {
+	if find == nil {
+		s.challenge.Store(nil)
+		return
+	}
 	s.challenge.Store(&find)
 }
 

@@ -54,21 +54,46 @@ func acmeCache(c *configs.Config) (certs.Cache, error) {
 	return certs.NewConsul(client, prefix, token), nil
 }
 
-// want has the names of t's rules get certificates.
-func (c *certificates) want(t *rules.Table, config *configs.Config) {
-	if c.acme != nil {
-		c.acme.SetHosts(acmeHosts(t, config.ACME), challenges(t))
+// acmeFor makes what gets certificates as config has it; nil for nothing. If it is
+// the one in use, that is returned.
+func (c *certificates) acmeFor(config *configs.Config, log *zap.Logger) (*certs.ACME, error) {
+	if sameACME(c.orders, config.ACME) {
+		return c.acme.Load(), nil
+	}
+	return newACME(config, &c.store, log)
+}
+
+// useACME puts a into use, for the names of t's rules, and ends the one before it.
+func (c *certificates) useACME(a *certs.ACME, t *rules.Table, config *configs.Config) {
+	old, stop := c.acme.Load(), c.stop
+	if a != nil && a != old && old != nil {
+		a.Adopt(old)
+	}
+	if a != nil {
+		a.SetHosts(acmeHosts(t, config.ACME), challenges(t))
+	}
+	if a == old {
+		return
+	}
+	c.acme.Store(a)
+	c.orders, c.stop = config.ACME, nil
+	if a != nil {
+		c.load(a)
+		c.stop = c.start(a)
+	}
+	if old != nil {
+		stop()
+	}
+	if a == nil {
+		old.Retire()
 	}
 }
 
-// await puts those into use that the cache has.
-func (c *certificates) await() {
-	if c.acme == nil {
-		return
-	}
+// load puts the certificates into use that the cache has.
+func (c *certificates) load(a *certs.ACME) {
 	ctx, cancel := context.WithTimeout(context.Background(), cachePatience)
 	defer cancel()
-	c.acme.Load(ctx)
+	a.Load(ctx)
 }
 
 // acmeHosts are the names for which ACME is asked: those that rules of protocols
@@ -118,12 +143,12 @@ func unordered(e *rules.Entry, a *configs.ACME) string {
 	return ""
 }
 
-// acmeFixed says whether a and b differ in what counts from the next start on.
-func acmeFixed(a, b *configs.ACME) bool {
+// sameACME says whether a and b differ in no more than the names.
+func sameACME(a, b *configs.ACME) bool {
 	if a == nil || b == nil {
-		return a != b
+		return a == b
 	}
 	x, y := *a, *b
 	x.Hosts, x.Origin, y.Hosts, y.Origin = nil, "", nil, ""
-	return !reflect.DeepEqual(x, y)
+	return reflect.DeepEqual(x, y)
 }

@@ -204,18 +204,48 @@ func TestACME_SurvivesAHandOver(t *testing.T) {
 	require.Equal(t, 1, ca.orders())
 }
 
-func TestACME_WhatChangesAtTheNextStart(t *testing.T) {
-	port, dir := freePort(t), t.TempDir()
-	text := rulesFor(port, namedServer(t, "one"))
-	file := write(t, "rules.yml", text+fmt.Sprintf("acme: {cache: %q}\n", dir))
+func TestACME_ComesChangesAndGoesByReload(t *testing.T) {
+	ca := startPebble(t)
+	server, host, dir := named(t, "web"), "a.example.net", t.TempDir()
+	text := func(cache string) string { return ca.rules(t, 0, ca.https, cache, server, host) }
+	section, without, _ := strings.Cut(text(filepath.Join(dir, "one")), "\n")
+	require.Contains(t, section, "acme: ")
+	file := write(t, "rules.yml", without)
 	p := start(t, "-config", file, "-admin", "off")
-	write(t, file, text+fmt.Sprintf("acme: {cache: %q, hosts: [a.example.net]}\n", dir))
+	reload := func(text string) {
+		write(t, file, text)
+		p.signal(syscall.SIGHUP)
+		p.await(`"reloaded"`)
+	}
+	roots := ca.roots(t)
+	visit := func() {
+		t.Helper()
+		_, err := visitTLS(ca.https, host, roots)
+		require.NoError(t, err)
+	}
+	_, err := visitTLS(ca.https, host, roots)
+	require.ErrorContains(t, err, "unrecognized name")
+
+	reload(text(filepath.Join(dir, "one")))
+	p.await(`"a certificate is in use"`)
+	visit()
+	reload(strings.Replace(text(filepath.Join(dir, "two")), "me@", "you@", 1))
+	visit()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(dir, "two", host))
+		return err == nil
+	}, patience, 10*time.Millisecond)
+
+	write(t, filepath.Join(dir, "file"), "")
+	write(t, file, text(filepath.Join(dir, "file", "acme")))
 	p.signal(syscall.SIGHUP)
-	p.await("reloaded")
-	write(t, file, text+fmt.Sprintf("acme: {cache: %q, hosts: [a.example.net], email: me@example.net}\n", dir))
-	p.signal(syscall.SIGHUP)
-	p.await("setting changes at the next start", `"key":"acme"`)
-	require.Equal(t, 1, strings.Count(p.stderr.String(), "setting changes at the next start"))
+	p.await("reload rejected", "rules.yml:1: acme: cache: ")
+	visit()
+	require.Equal(t, 1, ca.orders())
+
+	reload(without)
+	_, err = visitTLS(ca.https, host, roots)
+	require.ErrorContains(t, err, "unrecognized name")
 }
 
 func TestACME_TwoOverOneConsulOrderOnce(t *testing.T) {

@@ -30,7 +30,7 @@ func (s *server) startAdmin(inherited int) error {
 		Registry: s.registry,
 		Sources:  s.outages.list,
 		Certs:    &s.certs.store,
-		ACME:     s.certs.acme,
+		ACME:     s.certs.acme.Load,
 		Problems: s.notInForce,
 		Ready: func() (bool, string) {
 			if s.draining.Load() {

@@ -41,6 +41,11 @@ func (s *server) tryOut(l *loaded) error {
 	if err := s.proxy.TryListen(l.table); err != nil {
 		return err
 	}
+	if !sameACME(l.ACME, s.latest.Load().ACME) {
+		if _, err := newACME(l.Config, &s.certs.store, s.log); err != nil {
+			return err
+		}
+	}
 	if l.AccessLog.Path == "" || l.AccessLog == s.latest.Load().AccessLog {
 		return nil
 	}
@@ -99,16 +104,19 @@ func (s *server) apply(v view) error {
 	if err := s.certs.use(config); err != nil {
 		return s.undo(access, err)
 	}
+	acme, err := s.certs.acmeFor(config, s.log)
+	if err != nil {
+		return s.undo(access, err)
+	}
 	options := engineOptions(config, s.loops)
 	options.TLS = s.certs.served
-	if s.certs.acme != nil {
-		options.Challenge = s.certs.acme.Challenge
+	if acme != nil {
+		options.Challenge = acme.Challenge
 	}
 	whole := v
 	table, rejected := s.compile(&v, config)
 	if s.config == nil {
-		s.certs.want(table, config)
-		s.certs.await() // before the first client is there
+		s.certs.useACME(acme, table, config) // before the first client is there
 	}
 	var closed []rules.Problem // of listeners that cannot be opened
 	for {
@@ -123,7 +131,7 @@ func (s *server) apply(v view) error {
 		closed = append(closed, out...)
 		table, rejected = s.compile(&v, config)
 	}
-	s.certs.want(table, config)
+	s.certs.useACME(acme, table, config)
 	s.view, s.partial = whole, len(closed) > 0
 	s.useAccessLog(access)
 	s.config = config
@@ -182,8 +190,5 @@ func (s *server) logFixed(before *configs.Config) {
 	warn("defaults.dns_interval", a.Defaults.DNSInterval, b.Defaults.DNSInterval)
 	if !reflect.DeepEqual(a.Sources, b.Sources) { // the values may be secrets
 		s.log.Warn("setting changes at the next start", zap.String("key", "sources"))
-	}
-	if acmeFixed(a.ACME, b.ACME) {
-		s.log.Warn("setting changes at the next start", zap.String("key", "acme"))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -20,10 +21,14 @@ type certificates struct {
 	store   certs.Store
 	watcher *certs.Watcher
 	server  *certs.Server
-	acme    *certs.ACME // nil: none
+	acme    atomic.Pointer[certs.ACME] // nil: none
+	orders  *configs.ACME              // as acme was made
 
 	config *configs.Config        // in use
 	served map[string]*tls.Config // of it, by protocol
+
+	start func(a *certs.ACME) (stop func()) // a's Run; nil before run
+	stop  func()                            // ends that of acme
 }
 
 func newCertificates(log *zap.Logger) *certificates {
@@ -39,8 +44,10 @@ func (c *certificates) run(ctx context.Context, background *sync.WaitGroup, log 
 	background.Go(func() { c.watcher.Run(ctx) })
 	background.Go(func() { stapler.Run(ctx) })
 	background.Go(func() { c.store.WarnOfEndings(ctx, log) })
-	if c.acme != nil {
-		background.Go(func() { c.acme.Run(ctx) })
+	c.start = func(a *certs.ACME) func() {
+		own, stop := context.WithCancel(ctx)
+		background.Go(func() { a.Run(own) })
+		return stop
 	}
 }
 

@@ -148,9 +148,6 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 	s.dns = discovery.NewDNS(first.Sources.DNS)
 	s.source = &discovery.File{Paths: f.configs, Load: s.load}
 	var err error
-	if s.certs.acme, err = newACME(first.Config, &s.certs.store, s.log); err != nil {
-		return nil, err
-	}
 	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), Log: s.log})
 	// One more than there are Loops, so that checks, the admin listener and the
 	// log get to run while every Loop is busy.
