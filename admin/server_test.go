@@ -50,7 +50,7 @@ func newDesk(t *testing.T, change func(*Config)) *desk {
 	d := &desk{New(c), t}
 	require.NoError(t, d.Start())
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, d.Stop(ctx))
 	})

@@ -235,7 +235,7 @@ func TestDNSClient_SearchesForShortNames(t *testing.T) {
 	s := startNameServer(t, "blog.b.test. 60 IN A 10.0.0.1", "dot. 60 IN A 10.0.0.2")
 	f := func(host, want string) {
 		t.Helper()
-		c := dnsClient{[]string{s.addr}, &dns.ClientConfig{Search: []string{"a.test", "b.test"}, Ndots: 1}, time.Second, 1, exchangeBySocket}
+		c := dnsClient{[]string{s.addr}, &dns.ClientConfig{Search: []string{"a.test", "b.test"}, Ndots: 1}, time.Minute, 1, exchangeBySocket}
 		a, err := c.lookup(t.Context(), &dnsService{host: host})
 		if err != nil {
 			require.Equal(t, want, err.Error())

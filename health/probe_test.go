@@ -58,14 +58,23 @@ func says(t *testing.T, text string) netip.AddrPort {
 	})
 }
 
-// nowhere is an address on which nobody listens.
+// nowhere is an address on which nobody listens, nor will: it is taken.
 func nowhere(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().(*net.TCPAddr).AddrPort()
-	require.NoError(t, l.Close())
+	_, addr := bound(t)
 	return addr
+}
+
+// bound is a socket with an address of its own, which does not listen yet.
+func bound(t *testing.T) (fd int, addr netip.AddrPort) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return fd, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*syscall.SockaddrInet4).Port))
 }
 
 func TestProbe_Status(t *testing.T) {
@@ -154,26 +163,20 @@ func TestProbe_NoAnswer(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 		})
 	}
-	c := Check{RequestLine: "/", ResponseTimeout: 50 * time.Millisecond}
-	require.Equal(t, "no answer in 50ms", probeOnce(t, silent(""), c))
-	require.Equal(t, "no answer in 50ms", probeOnce(t, silent("HTTP/1.1 200 OK\r\nA: "), c))
-	require.Equal(t, "no answer in 50ms", probeOnce(t, silent("HTTP/1.1 100 Continue\r\n\r\n"), c))
-	require.Equal(t, "connect: no answer in 50ms", probeOnce(t, fullBacklog(t), c))
+	c := Check{RequestLine: "/", ResponseTimeout: time.Second} // in which a busy machine connects
+	require.Equal(t, "no answer in 1s", probeOnce(t, silent(""), c))
+	require.Equal(t, "no answer in 1s", probeOnce(t, silent("HTTP/1.1 200 OK\r\nA: "), c))
+	require.Equal(t, "no answer in 1s", probeOnce(t, silent("HTTP/1.1 100 Continue\r\n\r\n"), c))
+	require.Equal(t, "connect: no answer in 1s", probeOnce(t, fullBacklog(t), c))
 }
 
 // fullBacklog is an address that neither accepts nor refuses.
 func fullBacklog(t *testing.T) netip.AddrPort {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	fd, addr := bound(t)
 	require.NoError(t, syscall.Listen(fd, 0))
-	name, err := syscall.Getsockname(fd)
-	require.NoError(t, err)
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*syscall.SockaddrInet4).Port))
 	for { // a backlog of 0 still takes a connection or two
-		c, err := net.DialTimeout("tcp", addr.String(), 50*time.Millisecond)
+		c, err := net.DialTimeout("tcp", addr.String(), time.Second)
 		if err != nil {
 			return addr
 		}

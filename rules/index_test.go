@@ -202,8 +202,8 @@ func manyHosts(n int) []Rule {
 	return all
 }
 
-// Comparing each rule with every other would take 60,000 rules 9 s and more;
-// it takes less than one, and a few with the race detector.
+// Comparing each rule with every other would take 60,000 rules 9 s and more, where
+// it takes less than one: four times as many would take up to sixteen times as long.
 func TestCompile_IsNearLinear(t *testing.T) {
 	f := func(what string, rule func(i int) Rule) {
 		all := make([]Rule, 60_000)
@@ -211,7 +211,11 @@ func TestCompile_IsNearLinear(t *testing.T) {
 			all[i] = rule(i)
 			all[i].Port, all[i].Service = 80, "blog"
 		}
-		require.Less(t, compileTime(t, all), 6*time.Second, what)
+		var few, many time.Duration
+		for try := 0; try == 0 || try < 3 && many >= 9*few; try++ { // others may get in the way of one
+			few, many = min(compileTime(t, all[:15_000]), compileTime(t, all[:15_000])), compileTime(t, all)
+		}
+		require.Less(t, many, 9*few, what)
 	}
 	f("paths", func(i int) Rule { return Rule{Hostname: "h.de", Path: fmt.Sprintf("/p/%d", i)} })
 	f("expressions", func(i int) Rule {
