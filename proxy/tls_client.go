@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -147,9 +149,25 @@ func (c *client) unsecured(r handshakeResult, err error) {
 	case shakeTimeout, shakeClosed, shakeOverload:
 		c.close()
 	default:
+		if c.lst.state.Load().protocol == rules.HTTPS && isPlainHTTP(err) {
+			c.linger = true
+			_ = c.out.send(c.core.loop, c.FD(), []byte(wrongScheme), nil) // an error will show again
+		}
 		c.finish() // the alert may be on its way
 	}
 }
+
+// isPlainHTTP says whether a handshake failed because a request in the clear came
+// instead.
+func isPlainHTTP(err error) bool {
+	var header tls.RecordHeaderError
+	return errors.As(err, &header) && slices.ContainsFunc([]string{"GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO"},
+		func(method string) bool { return string(header.RecordHeader[:]) == method })
+}
+
+// wrongScheme tells whoever has typed http:// what to do.
+const wrongScheme = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 63\r\nConnection: close\r\n\r\n" +
+	"400 Bad Request: this port speaks TLS; ask it with https://...\n"
 
 // scheme is the one that the client uses with us.
 func (c *client) scheme() string {

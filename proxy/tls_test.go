@@ -229,8 +229,21 @@ func TestTLS_PortWithoutConfiguration(t *testing.T) {
 
 func TestTLS_PlainHTTPIsRefused(t *testing.T) {
 	b := newTLSBed(t, nil, echo(t))
-	require.NotContains(t, b.exchange("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"), "HTTP/1.1 200")
-	b.untilShakes(shakeNotTLS, 1)
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		c := b.dial()
+		_, err := io.WriteString(c, method+" / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+		require.NoError(t, err)
+		r := bufio.NewReader(c)
+		res, body := answer(t, r, "GET")
+		require.Equal(t, 400, res.StatusCode)
+		require.True(t, res.Close)
+		require.Contains(t, body, "this port speaks TLS")
+		_, err = r.ReadByte()
+		require.Equal(t, io.EOF, err)
+	}
+	b.untilShakes(shakeNotTLS, 7)
+	require.Empty(t, b.exchange("SSH-2.0-OpenSSH_9.2\r\n"))
+	b.untilShakes(shakeNotTLS, 8)
 }
 
 func TestTLS_ChallengeEndsWithTheHandshake(t *testing.T) {
