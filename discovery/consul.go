@@ -89,17 +89,21 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 	defer cancel()
 	w.start()
 	w.want()
+	var rest <-chan time.Time // nil: the next Snapshot may be published at once
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-rest:
+			rest = nil
 		case <-c.wake():
 			w.want()
 		case f := <-w.answers:
 			f()
 		}
 		w.takeMore()
-		if w.news && w.complete() {
+		if w.news && rest == nil && w.complete() {
+			rest = time.After(snapshotPace)
 			s := w.snapshot()
 			s.Urgent = w.urgent
 			if !w.published && w.Config.Register != nil {
@@ -243,6 +247,10 @@ func (w *consulWatch) watchServices() {
 	list := w.scouted()
 	w.scout.services.Store(&list)
 }
+
+// snapshotPace is the least time between two Snapshots: each is of all services,
+// and where hundreds change in a second each change must not make one of its own.
+const snapshotPace = 20 * time.Millisecond
 
 // consulWait is how long Consul may hold an answer back, at most; each query
 // takes up to a fifth less, so that many do not end together.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +136,33 @@ func TestConsul_InstancesComeAndGo(t *testing.T) {
 	})
 }
 
+// TestConsul_ManyChangesMakeFewSnapshots: each costs as much as there are services.
+func TestConsul_ManyChangesMakeFewSnapshots(t *testing.T) {
+	const services, changes, pause = 10, 100, 2 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeConsul()
+		for n := range services {
+			name := fmt.Sprint("blog-", n)
+			f.services[name] = []*api.ServiceEntry{consulEntry(name, n, "lb.hostname="+name)}
+		}
+		c := &Consul{Config: DefaultConsul, Log: zap.NewNop()}
+		c.Config.client = &http.Client{Transport: f}
+		ctx, cancel := context.WithCancel(t.Context())
+		var snapshots atomic.Int64
+		ended := make(chan error, 1)
+		go func() { ended <- c.Watch(ctx, func(Snapshot) { snapshots.Add(1) }) }() // ends with cancel
+		synctest.Wait()
+		for n := range changes {
+			f.change(func() { f.services[fmt.Sprint("blog-", n%services)][0].Service.Port++ })
+			pass(pause)
+		}
+		pass(time.Second)
+		require.LessOrEqual(t, snapshots.Load(), int64(15))
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
 func TestConsul_AsksAboutServicesThatMatterAlone(t *testing.T) {
 	f := newFakeConsul()
 	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, blogTag)}
@@ -152,8 +180,10 @@ func TestConsul_AsksAboutServicesThatMatterAlone(t *testing.T) {
 		require.Equal(t, blogFirst, last())
 		require.Zero(t, asked("db"))
 		c.Want([]string{"consul:db"})
+		pass(snapshotPace)
 		require.Equal(t, blogFirst+"consul:db: 10.0.0.2:8080\n", last())
 		c.Want(nil)
+		pass(snapshotPace)
 		require.Equal(t, blogFirst, last())
 		f.requests()
 		f.change(func() {})
