@@ -18,14 +18,16 @@ const acmeTLS = "acme-tls/1"
 
 // Server makes the server's side of TLS. Session tickets that clients got under
 // one tls.Config of it go on working under the next one: their keys are its
-// own, new every day and forgotten after seven, as crypto/tls does it.
+// own, new every day and forgotten after seven.
 type Server struct {
 	store   *Store
-	tickets tls.Config // for its ticket keys alone
+	tickets ticketKeys
 }
 
 // NewServer makes a Server of the certificates in store.
-func NewServer(store *Store) *Server { return &Server{store: store} }
+func NewServer(store *Store) *Server {
+	return &Server{store: store, tickets: ticketKeys{now: time.Now}}
+}
 
 // Config makes the tls.Config of clients that are to speak one of protos, as
 // ALPN names them; without any, a client may ask for what it likes. It is not
@@ -152,10 +154,10 @@ func (s *Server) bind(c *tls.Config, asked string) {
 	}
 	c.WrapSession = func(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
 		state.Extra = append(state.Extra, mark(&cs))
-		return s.tickets.EncryptTicket(cs, state)
+		return s.tickets.current().EncryptTicket(cs, state)
 	}
 	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-		state, err := s.tickets.DecryptTicket(ticket, cs)
+		state, err := s.tickets.current().DecryptTicket(ticket, cs)
 		if err != nil || state == nil || !slices.ContainsFunc(state.Extra, func(b []byte) bool { return bytes.Equal(b, mark(&cs)) }) {
 			return nil, nil // a full handshake, whatever is wrong with the ticket
 		}

@@ -226,7 +226,7 @@ func TestServer_TicketKeysRotate(t *testing.T) {
 	s := serving(t, a, "arzur.net")
 	maker := NewServer(s)
 	now := time.Now()
-	maker.tickets.Time = func() time.Time { return now }
+	maker.tickets.now = func() time.Time { return now }
 	server, err := maker.Config(&Settings{}, "http/1.1")
 	require.NoError(t, err)
 	client := &tls.Config{ServerName: "arzur.net", RootCAs: a.pool, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
@@ -240,6 +240,35 @@ func TestServer_TicketKeysRotate(t *testing.T) {
 	require.True(t, resumed(), "a ticket of a key of two days ago")
 	now = now.Add(8 * 24 * time.Hour)
 	require.False(t, resumed(), "a ticket of a key that is forgotten")
+}
+
+func TestServer_TicketsOutliveTheProcess(t *testing.T) {
+	a := newAuthority(t)
+	s := serving(t, a, "arzur.net")
+	before, after := NewServer(s), NewServer(s)
+	client := &tls.Config{ServerName: "arzur.net", RootCAs: a.pool, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+	resumed := func(s *Server) bool {
+		t.Helper()
+		server, err := s.Config(&Settings{}, "http/1.1")
+		require.NoError(t, err)
+		_, got, _, err := handshake(t, server, client)
+		require.NoError(t, err)
+		return got.DidResume
+	}
+	require.False(t, resumed(before))
+	require.NoError(t, after.SetTicketKeys(before.TicketKeys()))
+	require.True(t, resumed(after))
+	require.True(t, resumed(before), "both know the key of the ticket")
+
+	now := time.Now().Add(ticketKeyLife)
+	late := NewServer(s)
+	late.tickets.now = func() time.Time { return now }
+	require.NoError(t, late.SetTicketKeys(before.TicketKeys()))
+	require.False(t, resumed(late), "what is handed over is no younger for it")
+
+	require.Error(t, late.SetTicketKeys(nil))
+	require.Error(t, late.SetTicketKeys(make([]byte, ticketKeySize+1)))
+	require.True(t, resumed(late), "a refusal changes nothing")
 }
 
 func TestServer_ShowsACMEItsChallenge(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,11 @@ import (
 // systemd holds the sockets". LISTEN_PID would say so too, but nobody knows a pid
 // before fork, and Go cannot write to the environment after it.
 const handoverVar = "LB_HANDOVER"
+
+// ticketsVar is the descriptor from which a successor reads the keys of session
+// tickets. They pass through a pipe, for no file and no environment is to have them.
+// Programs from before it was there leave it alone.
+const ticketsVar = "LB_HANDOVER_TICKETS"
 
 // handoverMost is how long a successor may take until it serves.
 const handoverMost = 30 * time.Second
@@ -67,14 +73,14 @@ func (s *server) startSuccessor() (*successor, error) {
 	if control != nil {
 		defer control.Close()
 	}
-	return startSuccessor(s.proxy.Sockets(), control, s.held)
+	return startSuccessor(s.proxy.Sockets(), control, s.held, s.certs.server.TicketKeys())
 }
 
 // startSuccessor starts this program anew, from the file that now bears its
 // name, with the same arguments and these listening sockets, which stay open
 // here. admin is the admin listener's, nil without one; held says whether systemd
-// holds the sockets too.
-func startSuccessor(sockets []int, admin *os.File, held bool) (*successor, error) {
+// holds the sockets too; tickets are the keys of session tickets.
+func startSuccessor(sockets []int, admin *os.File, held bool, tickets []byte) (*successor, error) {
 	names := slices.Repeat([]string{"http"}, len(sockets))
 	if admin != nil {
 		fd, err := descriptor(admin)
@@ -92,7 +98,12 @@ func startSuccessor(sockets []int, admin *os.File, held bool) (*successor, error
 		return nil, fmt.Errorf("hand-over pipe: %w", err)
 	}
 	defer w.Close()
-	pid, err := forkSuccessor(path, sockets, names, held, w)
+	keys, err := filled(tickets)
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	defer keys.Close()
+	pid, err := forkSuccessor(path, sockets, names, held, w, keys)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %q: %w", path, err), r.Close())
 	}
@@ -103,9 +114,22 @@ func startSuccessor(sockets []int, admin *os.File, held bool) (*successor, error
 	return &successor{process, r}, nil
 }
 
+// filled is a pipe that data, which is short, can be read from.
+func filled(data []byte) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("hand-over pipe: %w", err)
+	}
+	_, err = w.Write(data)
+	if err := cmp.Or(err, w.Close()); err != nil {
+		return nil, errors.Join(fmt.Errorf("hand-over pipe: %w", err), r.Close())
+	}
+	return r, nil
+}
+
 // forkSuccessor does without os/exec, which would switch the sockets to
 // blocking, and with them those of this process.
-func forkSuccessor(path string, sockets []int, names []string, held bool, ready *os.File) (pid int, err error) {
+func forkSuccessor(path string, sockets []int, names []string, held bool, ready, tickets *os.File) (pid int, err error) {
 	files := []uintptr{0, 1, 2}
 	for _, fd := range sockets {
 		files = append(files, uintptr(fd))
@@ -115,8 +139,9 @@ func forkSuccessor(path string, sockets []int, names []string, held bool, ready 
 		fmt.Sprintf("LISTEN_FDS=%d", len(sockets)),
 		"LISTEN_FDNAMES="+strings.Join(names, ":"),
 		fmt.Sprintf("%s=%d:%d:%t", handoverVar, os.Getpid(), len(files), held),
+		fmt.Sprintf("%s=%d", ticketsVar, len(files)+1),
 	)
-	files = append(files, ready.Fd())
+	files = append(files, ready.Fd(), tickets.Fd())
 	return syscall.ForkExec(path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
 }
 
@@ -175,6 +200,11 @@ func (in *inheritance) fromPredecessor() bool {
 		return false
 	}
 	in.ready, in.held = ready, parts[2] == "true"
+	if fd, err := strconv.Atoi(os.Getenv(ticketsVar)); err == nil && fd >= firstSocket {
+		pipe := os.NewFile(uintptr(fd), "hand-over")
+		in.tickets, _ = io.ReadAll(pipe) // without them sessions begin anew
+		_ = pipe.Close()                 // was only read
+	}
 	return true
 }
 

@@ -124,6 +124,11 @@ func serve(f *flags, read func() (*loaded, error)) int {
 	if err := s.proxy.Inherit(in.sockets); err != nil {
 		return bad(err)
 	}
+	if in.tickets != nil {
+		if err := s.certs.server.SetTicketKeys(in.tickets); err != nil {
+			s.log.Warn("clients cannot resume their sessions", zap.Error(err))
+		}
+	}
 	if s.held = in.held; s.held {
 		s.proxy.Shared()
 	}

@@ -18,17 +18,18 @@ const firstSocket = 3
 // inheritance is what came with the process: from systemd (socket activation)
 // or from the process that this one replaces.
 type inheritance struct {
-	sockets []int // listening sockets for the rules
-	held    bool  // systemd has opened them and holds them too
-	admin   int   // that of the admin listener, -1 without
-	ready   int   // pipe to the predecessor, -1 without one
+	sockets []int  // listening sockets for the rules
+	held    bool   // systemd has opened them and holds them too
+	admin   int    // that of the admin listener, -1 without
+	ready   int    // pipe to the predecessor, -1 without one
+	tickets []byte // its keys of session tickets, nil without
 }
 
 // inherit reads LISTEN_FDS and takes its variables out of the environment, so
 // that no child takes them for its own.
 func inherit() (inheritance, error) {
 	defer func() {
-		for _, name := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", handoverVar} {
+		for _, name := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", handoverVar, ticketsVar} {
 			_ = os.Unsetenv(name) // fails for names that are not valid, and these are
 		}
 	}()

@@ -44,6 +44,13 @@ func TestTLSOpenSSL_ResumesWithTickets(t *testing.T) {
 		require.Contains(t, sClient(t, a, s.port, other...), "\nNew, TLSv1.", "a ticket is for the name that it was given for")
 	}
 	require.Contains(t, sClient(t, a, s.port, "-servername", "arzur.net", "-tls1_2", "-no_ticket"), "\nNew, TLSv1.2")
+
+	session := filepath.Join(t.TempDir(), "session")
+	require.Contains(t, sClient(t, a, s.port, "-servername", "arzur.net", "-sess_out", session), "\nNew, TLSv1.3")
+	second := handOver(t, s.process)
+	require.Zero(t, s.exit())
+	handOverFrom(t, s.process, second)
+	require.Contains(t, sClient(t, a, s.port, "-servername", "arzur.net", "-sess_in", session), "\nReused, TLSv1.3", "a successor has the keys")
 }
 
 func TestTLSOpenSSL_NamesDecideOnTheCertificate(t *testing.T) {
