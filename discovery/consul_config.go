@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,6 +79,12 @@ func (c *ConsulConfig) Validate() error {
 	if c.Token != "" && c.TokenFile != "" {
 		return errors.New("token and token_file are one setting; keep one")
 	}
+	if err := checkConsulAddress(c.Address); err != nil {
+		return fmt.Errorf("address %q: %w", c.Address, err)
+	}
+	if err := checkTagPrefix(c.TagPrefix); err != nil {
+		return fmt.Errorf("tag_prefix %q: %w", c.TagPrefix, err)
+	}
 	if strings.HasPrefix(c.KV, "/") {
 		return fmt.Errorf("kv %q: Consul's keys begin without a slash; want %q", c.KV, strings.TrimLeft(c.KV, "/"))
 	}
@@ -84,6 +93,49 @@ func (c *ConsulConfig) Validate() error {
 	}
 	_, err := c.connect()
 	return err
+}
+
+// checkConsulAddress finds what api.NewClient takes and then asks in vain.
+func checkConsulAddress(address string) error {
+	scheme, rest, isURL := strings.Cut(address, "://")
+	switch {
+	case address == "":
+		return nil
+	case scheme == "unix" && isURL:
+		if rest == "" {
+			return errors.New("want unix:// and the path of a socket")
+		}
+		return nil
+	case !isURL:
+		rest = address
+	}
+	at, _, _ := strings.Cut(rest, "/") // a path may follow
+	host, port, err := net.SplitHostPort(at)
+	if isURL && err != nil {
+		host, port = at, "80" // a URL need not say it
+	} else if err != nil {
+		return errors.New("want host:port, such as 127.0.0.1:8500, or a URL")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("want a port from 1 to 65535, got %q", port)
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && (isURL || host != "") && !IsDNSName(host) {
+		return fmt.Errorf("%q is neither a name nor an IP address", host)
+	}
+	return nil
+}
+
+// checkTagPrefix finds prefixes that no tag can have, or that others have.
+func checkTagPrefix(prefix string) error {
+	switch {
+	case prefix == "traefik" || strings.HasPrefix(prefix, "urlprefix"):
+		return errors.New("that is another dialect's; want a word of your own")
+	case strings.HasSuffix(prefix, "."):
+		return fmt.Errorf("the dot is not part of it; want %q", strings.TrimRight(prefix, "."))
+	case strings.ContainsAny(prefix, " =\t"):
+		return errors.New("want a word without spaces and equals signs")
+	}
+	return nil
 }
 
 // Client makes a client for other uses of the same Consul. Requests are to be sent

@@ -74,3 +74,35 @@ func TestConsulConfig_Weights(t *testing.T) {
 	f("[256 128 1 0]", 1000, 500, 1, 0)
 	f("[256 1]", 65535, 1)
 }
+
+func TestConsulConfig_Validate(t *testing.T) {
+	f := func(want string, edit func(c *ConsulConfig)) {
+		t.Helper()
+		c := DefaultConsul
+		edit(&c)
+		err := c.Validate()
+		if want == "" {
+			require.NoError(t, err)
+			return
+		}
+		require.ErrorContains(t, err, want)
+	}
+	address := func(want string, list ...string) {
+		t.Helper()
+		for _, a := range list {
+			f(want, func(c *ConsulConfig) { c.Address = a })
+		}
+	}
+	address("", "", "127.0.0.1:8500", ":8500", "[::1]:8500", "consul.example:1", "unix:///run/consul.sock", "127.0.0.1:8500/consul",
+		"http://consul.example", "https://[::1]", "https://consul.example:8501/prefix")
+	address("want host:port", "127.0.0.1", "consul.example", "::1:8500")
+	address("want a port from 1 to 65535", "a:0", "a:99999", "http://a:x", "a:/b")
+	address("is neither a name nor an IP address", "a b:8500", "http://", "https://a_b!", "1.2.3:8500")
+	address("Unknown protocol scheme", "ftp://a")
+	address("path of a socket", "unix://")
+	for prefix, want := range map[string]string{
+		"": "", "lb": "", "my-lb": "", "lb.": `want "lb"`, "my lb": "without spaces", "traefik": "another dialect's", "urlprefix-": "another dialect's",
+	} {
+		f(want, func(c *ConsulConfig) { c.TagPrefix = prefix })
+	}
+}

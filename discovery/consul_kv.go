@@ -34,7 +34,7 @@ func (w *consulWatch) followKV() {
 	ask(w.ctx, w, question[api.KVPairs]{
 		what:  "kv " + w.Config.KV,
 		ask:   func(o *api.QueryOptions) (api.KVPairs, *api.QueryMeta, error) { return kv.List(w.Config.KV, o) },
-		wipes: func(pairs api.KVPairs) bool { return len(last) > 0 && len(values(pairs)) == 0 },
+		sizes: func(pairs api.KVPairs) (before, now int) { return len(last), len(values(pairs)) },
 		pause: kvPause,
 		pace:  kvPace,
 		use: func(pairs api.KVPairs) {

@@ -34,9 +34,10 @@ type question[T any] struct {
 	what  string // for logs: "catalog", "service blog"
 	slots chan struct{}
 	ask   func(*api.QueryOptions) (T, *api.QueryMeta, error)
-	// wipes says whether the answer removes all there is. Such an answer counts
+	// sizes are how much there is, and how much the answer leaves. One that removes all
+	// of it, or more than half of much, counts
 	// when the leader confirms it after a pause.
-	wipes func(T) bool
+	sizes func(T) (before, now int)
 	pause time.Duration
 	// pace is the least time between two queries: where things change all the
 	// time, looking all the time gains nothing.
@@ -111,7 +112,7 @@ func (q *question[T]) patiently(ctx context.Context, w *consulWatch, index uint6
 	if err == nil && w.Config.Stale && isStale(meta) {
 		answer, meta, err = q.once(ctx, w, 0, false)
 	}
-	if err != nil || !q.wipes(answer) {
+	if err != nil || !shrinks(q.sizes(answer)) {
 		return answer, meta, err
 	}
 	select {
@@ -120,10 +121,19 @@ func (q *question[T]) patiently(ctx context.Context, w *consulWatch, index uint6
 	case <-time.After(q.pause/2 + rand.N(q.pause)):
 	}
 	answer, meta, err = q.once(ctx, w, 0, false)
-	if err == nil && q.wipes(answer) && meta.ResultsFilteredByACLs {
+	if before, now := q.sizes(answer); err == nil && before > 0 && now == 0 && meta.ResultsFilteredByACLs {
 		err = errFiltered
 	}
 	return answer, meta, err
+}
+
+// fewLost is how many may go at once although they are most of what there is.
+const fewLost = 4
+
+// shrinks says whether so much is gone that it takes more than one answer to believe it.
+func shrinks(before, now int) bool {
+	lost := before - now
+	return lost > 0 && (now == 0 || lost > fewLost && lost > before/2)
 }
 
 // isStale says whether a server lags too far behind for its answer to count.

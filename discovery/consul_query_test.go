@@ -150,3 +150,42 @@ func TestConsul_AnAgentThatHangsIsNoticed(t *testing.T) {
 		require.Equal(t, blogFirst, last())
 	})
 }
+
+func TestShrinks(t *testing.T) {
+	f := func(want bool, before, now int) {
+		t.Helper()
+		require.Equal(t, want, shrinks(before, now))
+	}
+	f(false, 0, 0)
+	f(false, 0, 9)
+	f(true, 1, 0)
+	f(false, 5, 1)
+	f(true, 6, 1)
+	f(false, 10, 5)
+	f(true, 11, 5)
+	f(false, 1000, 500)
+	f(true, 1000, 100)
+}
+
+// TestConsul_AnAnswerWithMostGoneIsConfirmed: a server that restarts may know a
+// part of what there is.
+func TestConsul_AnAnswerWithMostGoneIsConfirmed(t *testing.T) {
+	f := newFakeConsul()
+	f.index = 100
+	for n := range 10 {
+		f.services["blog"] = append(f.services["blog"], consulEntry("blog", n+1, blogTag))
+	}
+	all := f.services["blog"]
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		pass(time.Second)
+		first := last()
+		f.change(func() { f.services["blog"] = all[:2] })
+		pass(servicePause / 4)
+		f.change(func() { f.services["blog"] = all })
+		pass(time.Second)
+		require.Equal(t, first, last())
+		f.change(func() { f.services["blog"] = all[:2] })
+		pass(time.Second)
+		require.Equal(t, blogRule+"blog: 10.0.0.1:8080 10.0.0.2:8080\n", last())
+	})
+}

@@ -176,7 +176,7 @@ func (w *consulWatch) followChecks(status string) {
 		ask: func(o *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
 			return w.client.Health().State(status, o)
 		},
-		wipes: func(api.HealthChecks) bool { return false }, // what they are about is read before it counts
+		sizes: func(api.HealthChecks) (before, now int) { return 0, 0 }, // what they are about is read before it counts
 		pace:  servicePace,
 		use: func(checks api.HealthChecks) {
 			now := make(map[failingCheck]bool, len(checks))

@@ -47,8 +47,8 @@ func (w *consulWatch) followCatalog() {
 	ask(w.ctx, w, question[map[string][]string]{
 		what: "catalog",
 		ask:  w.client.Catalog().Services,
-		wipes: func(services map[string][]string) bool {
-			return len(last) > 0 && len(w.routed(services)) == 0
+		sizes: func(services map[string][]string) (before, now int) {
+			return len(last), len(w.routed(services))
 		},
 		pause: catalogPause,
 		pace:  catalogPace,
@@ -90,18 +90,18 @@ func (w *consulWatch) routed(services map[string][]string) (names []string) {
 func (w *consulWatch) follow(q consulQuery, s *consulService) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	s.cancel = cancel
-	had := len(s.instances) > 0
+	had := len(s.instances)
 	question := question[[]*api.ServiceEntry]{
 		what:  q.String(),
 		slots: w.slots,
 		ask: func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
 			return w.readService(q, o)
 		},
-		wipes: func(entries []*api.ServiceEntry) bool { return had && len(entries) == 0 },
+		sizes: func(entries []*api.ServiceEntry) (before, now int) { return had, len(entries) },
 		pause: servicePause,
 		pace:  servicePace,
 		use: func(entries []*api.ServiceEntry) {
-			had = len(entries) > 0
+			had = len(entries)
 			instances := w.Config.instances(entries)
 			w.tell(func() {
 				if ctx.Err() == nil { // else another one follows it by now
