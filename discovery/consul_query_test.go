@@ -181,6 +181,7 @@ func TestConsul_AnAnswerWithMostGoneIsConfirmed(t *testing.T) {
 		first := last()
 		f.change(func() { f.services["blog"] = all[:2] })
 		pass(servicePause / 4)
+		require.Equal(t, first, last())
 		f.change(func() { f.services["blog"] = all })
 		pass(time.Second)
 		require.Equal(t, first, last())
