@@ -18,7 +18,8 @@ type constraint func(labels map[string]string) bool
 
 // parseConstraints reads an expression over Label(`key`, `value`),
 // LabelRegex(`key`, `regexp`), Tag(`tag`) and TagRegex(`regexp`) with &&, ||, ! and
-// parentheses. A tag is a label as one text: its name, or name=value. It also
+// parentheses. A label that is not there counts as an empty one, as in Traefik. A
+// tag is a label as one text: its name, or name=value. It also
 // reads Traefik 1's list, "tag==blue, tag!=test-*", over the words of the label
 // traefik.tags: all its parts have to hold. "" always holds.
 func parseConstraints(text string) (constraint, error) {
@@ -109,10 +110,7 @@ func newLabelMatch(e *ast.CallExpr) (constraint, error) {
 	if want == 1 {
 		return anyTag(holds), nil
 	}
-	return func(l map[string]string) bool {
-		value, found := l[args[0]]
-		return found && holds(value)
-	}, nil
+	return func(l map[string]string) bool { return holds(l[args[0]]) }, nil
 }
 
 // anyTag is a constraint on the tags of a service in a registry, which come as labels.
