@@ -40,16 +40,17 @@ func (v value) docker() *Docker {
 	d := NewDocker()
 	before := len(v.doc.mistakes)
 	v.object(fields{
-		"endpoint":           into(&d.Endpoint, value.text),
-		"swarm":              into(&d.Swarm, value.boolean),
-		"exposed_by_default": into(&d.Labels.ExposedByDefault, value.boolean),
-		"network":            into(&d.Network, value.text),
-		"constraints":        into(&d.Labels.Constraints, value.text),
-		"default_rule":       into(&d.Labels.DefaultRule, value.text),
-		"domain":             into(&d.Labels.Domain, value.text),
-		"use_bind_port_ip":   into(&d.UseBindPortIP, value.boolean),
-		"entry_points":       into(&d.Labels.EntryPoints, value.entryPoints),
-		"tls":                func(v value) { v.engineTLS(&d.TLS) },
+		"endpoint":            into(&d.Endpoint, value.text),
+		"swarm":               into(&d.Swarm, value.boolean),
+		"exposed_by_default":  into(&d.Labels.ExposedByDefault, value.boolean),
+		"network":             into(&d.Network, value.text),
+		"constraints":         into(&d.Labels.Constraints, value.text),
+		"default_rule":        into(&d.Labels.DefaultRule, value.text),
+		"default_rule_syntax": into(&d.Labels.RuleSyntax, value.text),
+		"domain":              into(&d.Labels.Domain, value.text),
+		"use_bind_port_ip":    into(&d.UseBindPortIP, value.boolean),
+		"entry_points":        into(&d.Labels.EntryPoints, value.entryPoints),
+		"tls":                 func(v value) { v.engineTLS(&d.TLS) },
 	})
 	if d.Labels.Domain != "" && d.Labels.DefaultRule == discovery.DefaultDockerConfig.Labels.DefaultRule {
 		d.Labels.DefaultRule = "" // of the two the domain was asked for

@@ -34,6 +34,7 @@ func Decode(s *Subject, o *Options) Wants {
 		addDefaultRule(s, &opts, &w, g.Service.Name)
 	}
 	checkRoots(s, &w)
+	w.refuse()
 	return w
 }
 
@@ -64,6 +65,9 @@ func (o *Options) Validate() error {
 	}
 	if _, err := defaultExpr(&Subject{Name: "name", Service: "name"}, &opts); err != nil {
 		return fmt.Errorf("default_rule %q: %w", opts.DefaultRule, err)
+	}
+	if !slices.Contains([]string{"", syntax2, "v3"}, opts.RuleSyntax) {
+		return fmt.Errorf("default_rule_syntax %q: want v3 or v2", opts.RuleSyntax)
 	}
 	if _, ok := opts.EntryPoints[opts.DefaultEntryPoint]; !ok {
 		known := slices.Sorted(maps.Keys(opts.EntryPoints))
@@ -149,12 +153,9 @@ func exposure(s *Subject, o *Options, w *Wants) (label string, exposed bool, err
 		return label, exposed, nil
 	}
 	for _, key := range s.sortedKeys() {
-		word, found := strings.CutPrefix(key, "traefik.")
-		if !found {
-			word, found = strings.CutPrefix(key, "lb.")
-		}
-		if found && len(rules.NearMisses(word, []string{"enable"})) > 0 {
-			return key, false, fmt.Errorf("unknown label%s", didYouMean(word, []string{"enable"}))
+		root, word, _ := strings.Cut(strings.TrimSpace(key), ".")
+		if near := meantRoot(root); near != "" && (strings.EqualFold(word, "enable") || len(rules.NearMisses(word, []string{"enable"})) > 0) {
+			return key, false, fmt.Errorf("unknown label; did you mean %q?", near+".enable")
 		}
 	}
 	return "", exposed, nil
@@ -228,15 +229,12 @@ func (w *Wants) flag(s *Subject, key string) bool {
 func checkRoots(s *Subject, w *Wants) {
 	for _, key := range s.sortedKeys() {
 		root, rest, found := strings.Cut(key, ".")
-		meant := "traefik." + rest
-		if strings.EqualFold(root, "lb") {
-			meant = ownPrefix + rest
-		}
-		if !found || key == meant || meant[0] == 't' && len(rules.NearMisses(root, []string{"traefik"})) == 0 {
+		meant := meantRoot(root) + "." + rest
+		if !found || key == meant || meant[0] == '.' {
 			continue
 		}
 		reason := fmt.Sprintf("unknown label; did you mean %q? It is written in lower case", meant)
-		if meant[0] == 't' && mayProtect(meant) {
+		if mayProtect(meant) {
 			w.refuseAll(s, key, reason)
 		} else {
 			w.warn(s, key, "%s", reason)
@@ -244,23 +242,14 @@ func checkRoots(s *Subject, w *Wants) {
 	}
 }
 
-// mayProtect says whether a label of Traefik's that nobody understands has a word
-// of those that keep requests out. A misspelt one counts.
-func mayProtect(key string) bool {
-	words := strings.Split(strings.ToLower(key), ".")
-	if isTraefik3(key) { // behind traefik.http.routers.<name>; a middleware alone protects nobody
-		words = words[min(4, len(words)-1):]
+// meantRoot is the first word that labels for us have, if root may be it; else "".
+func meantRoot(root string) string {
+	root = strings.TrimSpace(root)
+	switch {
+	case strings.EqualFold(root, "lb"):
+		return "lb"
+	case strings.EqualFold(root, "traefik"), len(rules.NearMisses(root, []string{"traefik"})) > 0:
+		return "traefik"
 	}
-	return slices.ContainsFunc(words, func(word string) bool {
-		return slices.Contains(protectiveWords, word) || word == "middlewares" || len(rules.NearMisses(word, []string{"middlewares"})) > 0
-	})
-}
-
-// refuseAll has all rules of the Subject answer 503, because of a label that may
-// have been meant to protect any of them.
-func (w *Wants) refuseAll(s *Subject, label, reason string) {
-	w.reject(s, label, "", "%s; the rules answer 503, because this may be meant to protect", reason)
-	for i := range w.Rules {
-		w.Rules[i].Refuse = cmp.Or(w.Rules[i].Refuse, "unknown label "+label+", which may be meant to protect")
-	}
+	return ""
 }

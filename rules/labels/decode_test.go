@@ -52,8 +52,12 @@ func TestDecode_Hidden(t *testing.T) {
 	f(true, "lb.enable=0", "label lb.enable=0")
 	f(true, "lb.enable=true\ntraefik.enable=false", "")
 	f(true, "traefik.enable=flase", `label traefik.enable: "flase" is neither true nor false`)
-	f(true, "traefik.enabel=false", `label traefik.enabel: unknown label; did you mean "enable"?`)
-	f(true, "lb.enabled=false", `label lb.enabled: unknown label; did you mean "enable"?`)
+	f(true, "traefik.enabel=false", `label traefik.enabel: unknown label; did you mean "traefik.enable"?`)
+	f(true, "lb.enabled=false", `label lb.enabled: unknown label; did you mean "lb.enable"?`)
+	f(true, "Traefik.Enable=false", `label Traefik.Enable: unknown label; did you mean "traefik.enable"?`)
+	f(true, "treafik.enable=false", `label treafik.enable: unknown label; did you mean "traefik.enable"?`)
+	f(true, "LB.ENABLE=false", `label LB.ENABLE: unknown label; did you mean "lb.enable"?`)
+	f(true, "lb.Enable=false", `label lb.Enable: unknown label; did you mean "lb.enable"?`)
 }
 
 func TestDecode_Constraints(t *testing.T) {

@@ -10,44 +10,10 @@ import (
 	"arzur.net/lb/rules"
 )
 
-// templateFuncs are what a default rule may call: Traefik's normalize, and those
-// of the sprig functions that default rules are written with, with sprig's order of arguments.
-var templateFuncs = template.FuncMap{
-	"normalize":  normalize,
-	"lower":      strings.ToLower,
-	"upper":      strings.ToUpper,
-	"trimPrefix": func(prefix, s string) string { return strings.TrimPrefix(s, prefix) },
-	"trimSuffix": func(suffix, s string) string { return strings.TrimSuffix(s, suffix) },
-	"hasPrefix":  func(prefix, s string) bool { return strings.HasPrefix(s, prefix) },
-	"hasSuffix":  func(suffix, s string) bool { return strings.HasSuffix(s, suffix) },
-	"contains":   func(part, s string) bool { return strings.Contains(s, part) },
-	"replace":    func(old, with, s string) string { return strings.ReplaceAll(s, old, with) },
-	"splitList":  func(sep, s string) []string { return strings.Split(s, sep) },
-	"join":       func(sep string, list []string) string { return strings.Join(list, sep) },
-	"first": func(list []string) string {
-		if len(list) == 0 {
-			return ""
-		}
-		return list[0]
-	},
-	"last": func(list []string) string {
-		if len(list) == 0 {
-			return ""
-		}
-		return list[len(list)-1]
-	},
-	"default": func(instead, value any) any {
-		if truth, _ := template.IsTrue(value); truth {
-			return value
-		}
-		return instead
-	},
-}
-
-// normalize is Traefik's: what is neither letter nor digit separates words, and a
+// normalize is Traefik's: what is neither letter nor number separates words, and a
 // dash joins them.
 func normalize(s string) string {
-	words := strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	words := strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
 	return strings.Join(words, "-")
 }
 
@@ -67,7 +33,11 @@ func defaultExpr(s *Subject, o *Options) (string, error) {
 		Name, ContainerName string
 		Labels              map[string]string
 	}{s.Service, s.Name, s.Labels})
-	return strings.TrimSpace(b.String()), err
+	expr := strings.TrimSpace(b.String())
+	if err != nil || expr == "" || o.RuleSyntax != syntax2 {
+		return expr, err
+	}
+	return parseRule2(expr)
 }
 
 // domainLabel is what Traefik 1 puts in front of the domain.

@@ -30,6 +30,16 @@ func TestDefaultRule(t *testing.T) {
 	f(`{{ splitList "/" (index .Labels "stack") | join "." }}`, "a.b.c")
 	f(`{{ if and (hasPrefix "blog" .Name) (hasSuffix "shop" .Name) (contains "g-s" .Name) }}yes{{ end }}`, "yes")
 	f(`{{ if contains "x" .Name }}yes{{ end }}`, "")
+	f(`{{ trimAll "b" .Name | trim }}|{{ nospace " a b " }}`, "log-shop|ab")
+	f(`{{ trunc 4 .Name }}|{{ trunc -4 .Name }}|{{ trunc 99 .Name }}|{{ trunc -99 .Name }}`, "blog|shop|blog-shop|blog-shop")
+	f(`{{ substr 1 3 .Name }}|{{ substr 5 -1 .Name }}|{{ substr -1 99 .Name }}|{{ substr 9 3 .Name }}`, "lo|shop|blog-shop|")
+	f(`{{ quote .Name }}`, `"blog-shop"`)
+	f(`{{ (split "-" .Name)._1 }}`, "shop")
+	f(`{{ list .Name "x" | join "." }}`, "blog-shop.x")
+	f(`{{ regexReplaceAll "_[0-9]+$" .ContainerName "" }}|{{ regexFind "^[a-z]+" .Name }}|{{ regexMatch "^blog" .Name }}`, "shop_blog|blog|true")
+	f(`{{ get .Labels "domain" }}|{{ hasKey .Labels "absent" }}|{{ empty (get .Labels "absent") }}`, "example.com|false|true")
+	f(`{{ coalesce (get .Labels "absent") (get .Labels "domain") "x" }}|{{ coalesce "" }}`, "example.com|")
+	f(`{{ hasKey .Labels "domain" | ternary "yes" "no" }}|{{ false | ternary "yes" "no" }}`, "yes|no")
 }
 
 func TestDefaultRule_Domain(t *testing.T) {
@@ -61,4 +71,7 @@ func TestDefaultRule_Errors(t *testing.T) {
 	f("Host(`{{ .Nmae }}`)", "can't evaluate field Nmae")
 	f("Host(`{{ nomralize .Name }}`)", `function "nomralize" not defined`)
 	f("Host({{ .Name", "unclosed action")
+	f("{{ regexFind `(` .Name }}", "missing closing )")
+	f("{{ regexReplaceAll `(` .Name `` }}", "missing closing )")
+	f("{{ env `HOME` }}", `function "env" not defined`)
 }

@@ -22,6 +22,7 @@ type Subject struct {
 type Options struct {
 	ExposedByDefault  bool
 	DefaultRule       string            // Go template that makes a Traefik 3 expression of .Name, .ContainerName and .Labels; "": DefaultRule
+	RuleSyntax        string            // the language of Traefik rules that do not say it, and of DefaultRule: "v3" or "v2"; "" is v3
 	Domain            string            // Traefik 1: the default rule is Host:<service>.<domain>
 	EntryPoints       map[string]uint16 // what entry point names mean
 	DefaultEntryPoint string            // for rules that name none
@@ -33,6 +34,7 @@ type Options struct {
 var DefaultOptions = Options{
 	ExposedByDefault:  true,
 	DefaultRule:       "Host(`{{ normalize .Name }}`)",
+	RuleSyntax:        "v3",
 	EntryPoints:       map[string]uint16{"web": 80, "websecure": 443, "http": 80, "https": 443},
 	DefaultEntryPoint: "web",
 }
@@ -46,6 +48,8 @@ type Wants struct {
 	VIP             bool            // Swarm: the virtual IP instead of the tasks
 	AllowNonRunning bool            // keep the rule, without this instance, while it does not run
 	Problems        []rules.Problem // labels that are not in force; Origin names Subject and label
+
+	refusal string // not "": no rule may serve, and why
 }
 
 // Group is one service that a Subject is an instance of.

@@ -1,6 +1,7 @@
 package labels
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +35,7 @@ type own struct {
 	rules   map[string]*ownRule // by name; "" is the one without
 	service ownService
 	loose   []labelValue // about the service; without a rule they mean nothing
+	guards  []guard
 }
 
 // decodeOwn adds to w what the labels in our own dialect ask for.
@@ -126,7 +128,33 @@ func (d *own) unknown(rule, key string, v labelValue) {
 		near[0] = ownPrefix + near[0]
 		d.rules[rule].noRule = true
 	}
+	if protects(rule + "." + key) {
+		d.guards = append(d.guards, guard{rule, key, v, "unknown label" + asked(near)})
+		return
+	}
 	v.warn("unknown label%s", asked(near))
+}
+
+// guard is a label that nobody understands and that may be meant to protect.
+type guard struct {
+	rule, key string
+	labelValue
+	reason string
+}
+
+// protect refuses the rule that a guard is about: all of the Subject if it may be any.
+func (d *own) protect(g guard) {
+	r := d.rules[g.rule]
+	switch {
+	case g.rule == "" || !r.understood:
+		r.noRule = true
+		d.w.refuseAll(d.s, g.labelValue.key, g.reason)
+	case protects(g.key):
+		r.Refuse = cmp.Or(r.Refuse, "unknown label "+g.labelValue.key+", which may be meant to protect")
+		g.reject(g.rule, "%s; the rule answers 503, because this may be meant to protect", g.reason)
+	default: // the rule is called so
+		g.warn("%s", g.reason)
+	}
 }
 
 // build turns what was read into rules and groups.
@@ -141,6 +169,9 @@ func (d *own) build() {
 		return
 	}
 	ports := make(map[string]map[uint16]bool) // of the instances, by group
+	for _, g := range d.guards {
+		d.protect(g)
+	}
 	var built []*ownRule
 	for _, name := range slices.Sorted(maps.Keys(d.rules)) {
 		r := d.rules[name]

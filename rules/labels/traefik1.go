@@ -131,8 +131,11 @@ func (f *frontend) build(served bool) {
 		return
 	}
 	if !f.has("frontend.rule") && f.segment == "" && (served || f.s.routedByTraefik3()) {
+		f.w.refusal = cmp.Or(f.w.refusal, refuse) // it may be meant for the others
 		for _, p := range f.below("") {
-			f.label(p).warn("there is no frontend of Traefik 1 for it to be about; other labels route here")
+			if m, _ := meaning1(p); refuse == "" || m != protection {
+				f.label(p).warn("there is no frontend of Traefik 1 for it to be about; other labels route here")
+			}
 		}
 		return
 	}

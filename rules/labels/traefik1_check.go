@@ -45,8 +45,8 @@ func isFalse(text string) bool {
 	return err == nil && !b
 }
 
-// unknown notes an unknown label. It is true when the label may be a protection.
-func (f *frontend) unknown(property string, v labelValue) (protects bool) {
+// unknown notes an unknown label, and says whether it may be a protection.
+func (f *frontend) unknown(property string, v labelValue) (may bool) {
 	meant := make(map[string]string) // properties, by label
 	for p := range meanings1 {
 		meant[strings.TrimSuffix(v.key, property)+p] = p
@@ -57,23 +57,17 @@ func (f *frontend) unknown(property string, v labelValue) (protects bool) {
 		}
 	}
 	near := nearWords(v.key, slices.Sorted(maps.Keys(meant)))
-	if len(near) > 0 {
-		protects = meanings1[meant[near[0]]] == protection
-	} else {
-		protects = slices.ContainsFunc(strings.Split(strings.ToLower(property), "."), func(word string) bool {
-			return slices.Contains(protectiveWords, word)
-		})
+	meantToProtect := len(near) > 0 && meanings1[meant[near[0]]] == protection
+	if may = meantToProtect || protects(property); may && !meantToProtect {
+		near = nil // it would lead away from what was meant
 	}
-	if protects {
+	if may {
 		v.reject("", "the rule answers 503, because this may be meant to protect: unknown label%s", asked(near))
 	} else {
 		v.warn("unknown label%s", asked(near))
 	}
-	return protects
+	return may
 }
-
-// protectiveWords are in the names of protections, in lower case.
-var protectiveWords = []string{"auth", "whitelist", "whitelistsourcerange", "ratelimit", "passtlscert", "passtlsclientcert", "allowedhosts"}
 
 // nearWords lists the labels that key may be a misspelling of: of the whole, or of
 // one word of it.

@@ -140,8 +140,8 @@ func (r *rule1) add(calls []string) { r.all = append(r.all, either(calls)) }
 func (r *rule1) host(args []string) error {
 	var calls []string
 	for _, a := range args {
-		if strings.Contains(a, "*") {
-			return fmt.Errorf("%q: Host of Traefik 1 knows no wildcards; want HostRegexp:%s", a, strings.Replace(a, "*", "{any:.+}", 1))
+		if err := noWildcard(a); err != nil {
+			return err
 		}
 		calls = append(calls, call("Host", strings.ToLower(a)))
 	}
@@ -149,9 +149,20 @@ func (r *rule1) host(args []string) error {
 	return nil
 }
 
+// noWildcard: in Traefik 1 and 2 a star in the name of a host stands for itself.
+func noWildcard(host string) error {
+	if !strings.Contains(host, "*") {
+		return nil
+	}
+	return fmt.Errorf("%q: a star is no wildcard here; want HostRegexp with %s", host, strings.Replace(host, "*", "{any:.+}", 1))
+}
+
 func (r *rule1) hostRegexp(args []string) error {
 	var calls []string
 	for _, a := range args {
+		if err := noWildcard(a); err != nil && !strings.ContainsAny(a, "{}") {
+			return err
+		}
 		if !strings.ContainsAny(a, "{}") {
 			calls = append(calls, call("Host", strings.ToLower(a)))
 			continue
@@ -187,8 +198,18 @@ func (r *rule1) fields(matcher string, args []string) error {
 
 func (r *rule1) query(args []string) error {
 	for _, a := range args {
+		if strings.Count(a, "=") > 1 {
+			return fmt.Errorf("%q; want key=value", a)
+		}
+	}
+	return r.pairs(args)
+}
+
+// pairs wants all pairs key=value to be in the query.
+func (r *rule1) pairs(args []string) error {
+	for _, a := range args {
 		key, value, found := strings.Cut(a, "=")
-		if !found || key == "" || strings.Contains(value, "=") {
+		if !found || key == "" {
 			return fmt.Errorf("%q; want key=value", a)
 		}
 		switch {

@@ -66,6 +66,33 @@ func (s *service3) check() *health.Check {
 	return c
 }
 
+// streamCheck is the active health check of a TCP service, nil for none: a
+// connection is enough. One that wants an answer is left out, and why says so.
+func streamCheck(e *element) (c *health.Check, why string) {
+	const at = "loadBalancer.healthCheck"
+	if !e.section(at) {
+		return nil, ""
+	}
+	port := e.number(at+".port", 0)
+	c = &health.Check{
+		Port:             uint16(port),
+		Interval:         e.duration(at+".interval", checkInterval),
+		ResponseTimeout:  e.duration(at+".timeout", checkTimeout),
+		HealthyThreshold: 1, UnhealthyThreshold: 1,
+	}
+	switch err := c.Validate(); {
+	case e.doubt(at) != nil:
+		return nil, "one of its labels cannot be used"
+	case port < 0 || port > math.MaxUint16:
+		return nil, fmt.Sprintf("port %d is not a port; want 1 to 65535", port)
+	case e.text(at+".send")+e.text(at+".expect") != "":
+		return nil, "send and expect are not supported yet; without them a connection is enough"
+	case err != nil:
+		return nil, strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return c, ""
+}
+
 // requestLine is the request in the form that a Check has it: escaped words, and
 // the header lines behind the version.
 func (s *service3) requestLine(at string) string {

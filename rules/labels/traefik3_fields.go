@@ -20,7 +20,7 @@ const (
 	kindList          // separated by commas
 	kindDuration      // Go's, or bare digits for seconds
 	kindMapping       // any one name below it, with a text
-	kindSection       // may stand alone with true, as much as its defaults
+	kindSection       // may stand alone, with true or nothing: as much as its defaults
 )
 
 // fields are the documented fields of one kind of element, by their path below
@@ -106,6 +106,8 @@ type fault struct {
 	path   string
 	reason string
 	near   []string // documented names that may have been meant
+
+	protects bool // it may have been meant to keep requests out
 }
 
 func newElement(name string, s *Subject) *element {
@@ -117,8 +119,11 @@ func (e *element) add(label, path string, known fields) {
 	text := e.origin.Labels[label]
 	f, entry, ok := known.find(path)
 	if !ok {
-		f := fault{label, path, "unknown label", nearPaths(withoutIndex(path), known.names())}
-		if len(f.near) > 0 {
+		f := fault{label: label, path: path, reason: "unknown label", near: nearPaths(withoutIndex(path), known.names()), protects: protects(path)}
+		switch {
+		case len(f.near) == 0 && f.protects:
+			f.reason += ", which may be meant to protect"
+		case len(f.near) > 0:
 			f.reason += fmt.Sprintf(" (did you mean %q?)", strings.TrimSuffix(label, path)+f.near[0])
 		}
 		e.faults = append(e.faults, f)
@@ -129,13 +134,13 @@ func (e *element) add(label, path string, known fields) {
 		key = strings.ToLower(f.name) + "." + entry
 	}
 	if err := f.kind.check(text); err != nil {
-		e.faults = append(e.faults, fault{label, path, err.Error(), []string{f.name}})
+		e.faults = append(e.faults, fault{label: label, path: path, reason: err.Error(), near: []string{f.name}})
 		return
 	}
 	if first, twice := e.values[key]; twice {
 		if first.text != text {
 			delete(e.values, key)
-			e.faults = append(e.faults, fault{label, path, "it contradicts " + first.label + "; neither counts", []string{f.name}})
+			e.faults = append(e.faults, fault{label: label, path: path, reason: "it contradicts " + first.label + "; neither counts", near: []string{f.name}})
 		}
 		return
 	}
@@ -150,9 +155,10 @@ func (k kind) check(text string) error {
 			err = fmt.Errorf("%q is not a number", text)
 		}
 	case kindFlag, kindSection:
-		if _, err = strconv.ParseBool(strings.TrimSpace(text)); err != nil {
-			err = fmt.Errorf("%q is neither true nor false", text)
+		if _, err = strconv.ParseBool(strings.TrimSpace(text)); err != nil && (k == kindFlag || text != "") {
+			return fmt.Errorf("%q is neither true nor false", text)
 		}
+		return nil
 	case kindDuration:
 		_, err = parseDuration(text)
 	}
@@ -183,6 +189,20 @@ func (e *element) doubt(documented ...string) *fault {
 			if slices.ContainsFunc(documented, func(d string) bool { return n == d || strings.HasPrefix(n, d+".") }) {
 				return &e.faults[i]
 			}
+		}
+	}
+	return nil
+}
+
+// doubtsProtection is the first label that cannot be used and may have been meant
+// to keep requests out, nil for none.
+func (e *element) doubtsProtection() *fault {
+	if f := e.doubt("middlewares"); f != nil {
+		return f
+	}
+	for i := range e.faults {
+		if e.faults[i].protects {
+			return &e.faults[i]
 		}
 	}
 	return nil
@@ -261,11 +281,11 @@ func (e *element) duration(path string, instead time.Duration) time.Duration {
 	return d
 }
 
-// section says whether a field stands alone with true, or something stands below it.
+// section says whether a field stands alone, or something stands below it, and it is not false.
 func (e *element) section(path string) bool {
 	if v, ok := e.get(path); ok {
 		on, _ := strconv.ParseBool(strings.TrimSpace(v.text))
-		return on
+		return on || v.text == ""
 	}
 	return len(e.below(path)) > 0
 }

@@ -16,7 +16,7 @@ func (d *traefik3Decoder) addRouter(e *element) {
 		d.w.reject(d.s, cmp.Or(label, e.anyLabel()), e.name, format+"; the router is left out", args...)
 	}
 	needed := e.doubt("rule", "ruleSyntax", "entryPoints", "service", "tls")
-	d.report(e, cmp.Or(needed, e.doubt("middlewares")))
+	d.report(e, cmp.Or(needed, e.doubtsProtection()))
 	if needed != nil {
 		reject(needed.label, "%s", needed.reason)
 		return
@@ -51,13 +51,24 @@ func (d *traefik3Decoder) addRouter(e *element) {
 	d.add(base, secure, sockets, targets, acme)
 }
 
-// foreignSyntax says why a router's rule cannot be read in Traefik 3's language, "" if it can.
+// foreignSyntax says why a router's rule is in no language that is known, "" if it is.
 func (e *element) foreignSyntax() string {
-	syntax := e.text("ruleSyntax")
-	if syntax == "" || strings.EqualFold(syntax, "v3") || strings.EqualFold(syntax, "default") {
+	switch syntax := strings.ToLower(e.text("ruleSyntax")); syntax {
+	case "", "default", "v3", syntax2:
 		return ""
+	default:
+		return fmt.Sprintf("unknown syntax %q; want v3 or v2", syntax)
 	}
-	return fmt.Sprintf("syntax %q is not supported; write the rule in Traefik 3's and take this label out", syntax)
+}
+
+// expr is the rule that e's label has, in our language.
+func (d *traefik3Decoder) expr(e *element, protocol string) (expr, why string) {
+	syntax := cmp.Or(strings.ToLower(e.text("ruleSyntax")), d.o.RuleSyntax)
+	expr, note, why := language(e.text("rule"), syntax, protocol)
+	if note != "" {
+		d.w.warn(d.s, e.label("rule"), "%s", note)
+	}
+	return expr, why
 }
 
 // addDefaultRouter makes the router of a Subject that has none, for its only service.
@@ -68,12 +79,17 @@ func (d *traefik3Decoder) addDefaultRouter() {
 
 // base is the rule but for port, service and what middlewares do.
 func (d *traefik3Decoder) base(e *element) (r rules.Rule, why string) {
-	expr := e.text("rule")
-	if expr == "" {
+	expr, length := "", len(e.text("rule"))
+	if length > 0 {
+		if expr, why = d.expr(e, rules.HTTP); why != "" {
+			return r, why
+		}
+	} else {
 		var err error
 		if expr, err = defaultExpr(d.s, d.o); err != nil {
 			return r, "default_rule: " + err.Error()
 		}
+		length = len(expr)
 	}
 	if expr == "" {
 		return r, "it has no rule, and the default rule is empty"
@@ -82,7 +98,7 @@ func (d *traefik3Decoder) base(e *element) (r rules.Rule, why string) {
 		Name:     e.name,
 		Origin:   d.s.origin(cmp.Or(e.label("rule"), e.anyLabel())),
 		Expr:     expr,
-		Priority: TraefikPriority(cmp.Or(e.number("priority", 0), len(expr))),
+		Priority: TraefikPriority(cmp.Or(e.number("priority", 0), length)),
 	}, ""
 }
 
@@ -177,8 +193,9 @@ func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) (se
 			d.w.reject(d.s, label, e.name, "%s; the rule answers 503", why)
 		}
 	}
-	if f := e.doubt("middlewares"); f != nil {
+	if f := e.doubtsProtection(); f != nil {
 		refuse(f.label, f.reason)
+		r.Refuse = "label " + f.label + ": " + f.reason
 	}
 	applied := 0
 	var apply func(refs, within []string) string
@@ -211,8 +228,12 @@ func (d *traefik3Decoder) edit(r *rules.Rule, e *element, targets []target3) (se
 		refuse(e.label("middlewares"), why)
 	}
 	for _, t := range targets {
-		if t.refuse != "" {
-			refuse(cmp.Or(e.label("service"), e.anyLabel()), t.refuse)
+		why := t.refuse
+		if why == "" {
+			why = apply(t.middlewares, nil)
+		}
+		if why != "" {
+			refuse(cmp.Or(e.label("service"), e.anyLabel()), why)
 		}
 	}
 	return secure

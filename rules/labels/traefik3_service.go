@@ -22,8 +22,11 @@ type service3 struct {
 	parts      []part3 // of a weighted service
 	serverHost bool    // passHostHeader is false
 	refuse     string  // not "": it cannot be used, and why
-	unsafe     *fault  // the label that refuse is about, nil for none in particular
+	at         string  // the label that refuse is about, "" for none in particular
+	unsafe     *fault  // a label that cannot be read, and that refuse is about
 	warnings   []fault
+
+	middlewares []string
 }
 
 // part3 is one of the services that a weighted service is made of.
@@ -38,6 +41,8 @@ type target3 struct {
 	weight     *int
 	serverHost bool
 	refuse     string // why it cannot be used
+
+	middlewares []string // of the service, which come after those of the router
 }
 
 func newService3(e *element) *service3 {
@@ -47,6 +52,10 @@ func newService3(e *element) *service3 {
 		PortLabel: "traefik.http.services." + e.name + ".loadbalancer.server.port",
 	}
 	s.unsafe = e.doubt("loadBalancer.server.port", "loadBalancer.server.url", "loadBalancer.server.scheme", "loadBalancer.passHostHeader", "weighted")
+	if s.unsafe == nil {
+		s.unsafe = e.doubtsProtection()
+	}
+	s.middlewares = e.list("middlewares")
 	weighted := len(e.below("weighted")) > 0
 	switch {
 	case s.unsafe != nil:
@@ -176,6 +185,7 @@ func (s *service3) setScheme(scheme string) (why string) {
 	case "https":
 		s.group.Service.TLS = &health.TLS{}
 	default:
+		s.at = s.label("loadBalancer.server.scheme")
 		return fmt.Sprintf("service %q: its servers speak %s, which is not supported yet; want http or https", s.name, scheme)
 	}
 	return ""
@@ -223,7 +233,7 @@ func (d *traefik3Decoder) addServices() {
 			continue
 		}
 		if s.refuse != "" {
-			d.w.warn(d.s, s.anyLabel(), "%s; rules that use it answer 503", s.refuse)
+			d.w.warn(d.s, cmp.Or(s.at, s.anyLabel()), "%s; rules that use it answer 503", s.refuse)
 			continue
 		}
 		d.reportUnread(s.element)
@@ -262,6 +272,7 @@ func (d *traefik3Decoder) targets(e *element) (targets []target3, why string) {
 		t.refuse = cmp.Or(s.refuse, t.refuse)
 		targets = append(targets, t)
 	}
+	targets[0].middlewares = s.middlewares
 	return targets, ""
 }
 
@@ -271,7 +282,7 @@ func (d *traefik3Decoder) target(name string, s *service3) target3 {
 	if s == nil {
 		return target3{service: name}
 	}
-	return target3{service: name, serverHost: s.serverHost, refuse: s.refuse}
+	return target3{service: name, serverHost: s.serverHost, refuse: s.refuse, middlewares: s.middlewares}
 }
 
 func (d *traefik3Decoder) part(p part3) target3 {
@@ -281,9 +292,14 @@ func (d *traefik3Decoder) part(p part3) target3 {
 	}
 	s := d.service(name)
 	t := d.target(name, s)
-	if s != nil && s.parts != nil {
+	switch {
+	case s == nil:
+	case s.parts != nil:
 		t.refuse = fmt.Sprintf("service %q is itself a weighted service; name its parts instead", name)
+	case s.middlewares != nil:
+		t.refuse = fmt.Sprintf("service %q has middlewares, which is not supported yet for a part of a weighted service", name)
 	}
+	t.middlewares = nil
 	t.weight = &p.weight
 	return t
 }

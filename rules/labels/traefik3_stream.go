@@ -52,30 +52,14 @@ func (t *streams) elements(group string) map[string]*element {
 func (t *streams) service(name string) string { return name + "@" + t.network }
 
 func (t *streams) addService(name string, e *element) {
-	g := Group{
-		Service: rules.Service{Name: t.service(name), Origin: e.origin.origin(e.anyLabel())}, Scheme: "http",
-		PortLabel: "traefik." + t.network + ".services." + name + ".loadbalancer.server.port",
-	}
-	port := e.number("loadBalancer.server.port", 0)
-	g.Port = uint16(port)
 	unsafe := e.doubt("loadBalancer.server", "loadBalancer.proxyProtocol")
-	why := ""
-	switch version := t.proxyVersion(e); {
-	case unsafe != nil:
+	if unsafe == nil {
+		unsafe = e.doubtsProtection()
+	}
+	g, why := t.group(name, e)
+	if unsafe != nil {
 		why = unsafe.label + ": " + unsafe.reason
-	case port < 0 || port > math.MaxUint16 || port == 0 && e.label("loadBalancer.server.port") != "":
-		why = fmt.Sprintf("server.port %d is not a port; want 1 to 65535", port)
-	case port == 0 && t.network == rules.UDP:
-		why = "it needs " + g.PortLabel
-	case version < 0 || version > 2:
-		why = fmt.Sprintf("proxyProtocol.version %d; want 1 or 2", version)
-	default:
-		g.Service.ProxyProtocol = rules.ProxyProtocol(version)
 	}
-	if e.flag("loadBalancer.server.tls", false) {
-		g.Scheme, g.Service.TLS = "https", &health.TLS{}
-	}
-	e.number("loadBalancer.terminationDelay", 0) // each side may end when it likes
 	t.report(e, unsafe)
 	if why != "" {
 		t.refuse[name] = fmt.Sprintf("service %q: %s", name, why)
@@ -84,6 +68,35 @@ func (t *streams) addService(name string, e *element) {
 	}
 	t.reportUnread(e)
 	t.w.Groups = append(t.w.Groups, g)
+}
+
+// group is the service, or why it cannot be one.
+func (t *streams) group(name string, e *element) (g Group, why string) {
+	g = Group{
+		Service: rules.Service{Name: t.service(name), Origin: e.origin.origin(e.anyLabel())}, Scheme: "http",
+		PortLabel: "traefik." + t.network + ".services." + name + ".loadbalancer.server.port",
+	}
+	port := e.number("loadBalancer.server.port", 0)
+	g.Port = uint16(port)
+	switch version := t.proxyVersion(e); {
+	case port < 0 || port > math.MaxUint16 || port == 0 && e.label("loadBalancer.server.port") != "":
+		return g, fmt.Sprintf("server.port %d is not a port; want 1 to 65535", port)
+	case port == 0 && t.network == rules.UDP:
+		return g, "it needs " + g.PortLabel
+	case version < 0 || version > 2:
+		return g, fmt.Sprintf("proxyProtocol.version %d; want 1 or 2", version)
+	default:
+		g.Service.ProxyProtocol = rules.ProxyProtocol(version)
+	}
+	if e.flag("loadBalancer.server.tls", false) {
+		g.Scheme, g.Service.TLS = "https", &health.TLS{}
+	}
+	e.number("loadBalancer.terminationDelay", 0) // each side may end when it likes
+	var lost string
+	if g.Service.Check, lost = streamCheck(e); lost != "" {
+		t.w.warn(t.s, e.anyOf("loadBalancer.healthCheck"), "there is no health check: %s", lost)
+	}
+	return g, ""
 }
 
 // proxyVersion is that of the PROXY protocol header that servers get, 0 for none.
@@ -99,7 +112,7 @@ func (t *streams) addRouter(name string, e *element) {
 		t.w.reject(t.s, cmp.Or(label, e.anyLabel()), name, format+"; the router is left out", args...)
 	}
 	needed := e.doubt("rule", "ruleSyntax", "entryPoints", "service", "tls")
-	unsafe := e.doubt("middlewares")
+	unsafe := e.doubtsProtection()
 	t.report(e, cmp.Or(needed, unsafe))
 	if needed != nil {
 		reject(needed.label, "%s", needed.reason)
@@ -114,8 +127,13 @@ func (t *streams) addRouter(name string, e *element) {
 		reject("", "it has no rule; want HostSNI(`*`), or HostSNI with a name and tls")
 		return
 	}
+	why := ""
 	if r.Expr != "" {
 		r.Priority = TraefikPriority(cmp.Or(e.number("priority", 0), len(r.Expr)))
+		if r.Expr, why = t.expr(e, r.Protocol); why != "" {
+			reject(e.label("rule"), "%s", why)
+			return
+		}
 	}
 	ports, why := t.ports(e, &r)
 	if why != "" {

@@ -38,6 +38,7 @@ var httpServiceFields = fieldsOf(map[kind][]string{
 		"loadBalancer.healthCheck.interval", "loadBalancer.healthCheck.unhealthyInterval", "loadBalancer.healthCheck.timeout",
 		"loadBalancer.passiveHealthCheck.failureWindow",
 	},
+	kindList:    {"middlewares"},
 	kindMapping: {"loadBalancer.healthCheck.headers"},
 	kindSection: {"loadBalancer.sticky", "loadBalancer.sticky.cookie", "loadBalancer.healthCheck", "loadBalancer.passiveHealthCheck"},
 })
@@ -51,10 +52,14 @@ var tcpRouterFields = fieldsOf(map[kind][]string{
 })
 
 var tcpServiceFields = fieldsOf(map[kind][]string{
-	kindText:    {"loadBalancer.serversTransport"},
-	kindNumber:  {"loadBalancer.server.port", "loadBalancer.terminationDelay", "loadBalancer.proxyProtocol.version"},
-	kindFlag:    {"loadBalancer.server.tls"},
-	kindSection: {"loadBalancer.proxyProtocol"},
+	kindText: {"loadBalancer.serversTransport", "loadBalancer.healthCheck.send", "loadBalancer.healthCheck.expect"},
+	kindNumber: {
+		"loadBalancer.server.port", "loadBalancer.terminationDelay", "loadBalancer.proxyProtocol.version",
+		"loadBalancer.healthCheck.port",
+	},
+	kindFlag:     {"loadBalancer.server.tls"},
+	kindDuration: {"loadBalancer.healthCheck.interval", "loadBalancer.healthCheck.unhealthyInterval", "loadBalancer.healthCheck.timeout"},
+	kindSection:  {"loadBalancer.proxyProtocol", "loadBalancer.healthCheck"},
 })
 
 var tcpMiddlewareFields = fieldsOf(map[kind][]string{

@@ -56,8 +56,8 @@ func TestTraefik3_LeftOut(t *testing.T) {
 		`! traefik.http.routers.x.entrypoints: entry point "web" is one for http, and the router asks for tls; want websecure; the router is left out`)
 	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.entrypoints=webb",
 		`! traefik.http.routers.x.entrypoints: unknown entry point "webb"; did you mean "web"?; known are http, https, web, websecure; the router is left out`)
-	f("traefik.http.routers.x.rule=Host(`x`, `y`)\ntraefik.http.routers.x.ruleSyntax=v2",
-		`! traefik.http.routers.x.ruleSyntax: syntax "v2" is not supported; write the rule in Traefik 3's and take this label out; the router is left out`)
+	f("traefik.http.routers.x.rule=Host(`x`, `y`)\ntraefik.http.routers.x.ruleSyntax=2",
+		`! traefik.http.routers.x.ruleSyntax: unknown syntax "2"; want v3 or v2; the router is left out`)
 	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.service=api@internal",
 		`! traefik.http.routers.x.service: service "api@internal" is Traefik's own; lb has its API and metrics on the admin listener; the router is left out`)
 	f("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.service=noop@internal",
@@ -132,7 +132,19 @@ func TestTraefik3_Refuse(t *testing.T) {
 	f(use("h", "traefik.http.middlewares.h.headers.customrequestheader.X-User="),
 		`middleware "h": label traefik.http.middlewares.h.headers.customrequestheader.X-User cannot be used, and it may protect`)
 	f("traefik.http.routers.x.middleware=auth",
-		`unknown label (did you mean "traefik.http.routers.x.middlewares"?)`)
+		`label traefik.http.routers.x.middleware: unknown label (did you mean "traefik.http.routers.x.middlewares"?)`)
+	f("traefik.http.routers.x.auth.basic.users=a:b",
+		"label traefik.http.routers.x.auth.basic.users: unknown label, which may be meant to protect")
+	f("traefik.http.routers.x.ip-allow-list.sourcerange=10.0.0.0/8",
+		"label traefik.http.routers.x.ip-allow-list.sourcerange: unknown label, which may be meant to protect")
+	f("traefik.http.services.s.middlewares=auth@file", `middleware "auth@file" is defined outside the labels (file), which lb does not read`)
+	f("traefik.http.services.s.middlewares=auth\ntraefik.http.middlewares.auth.basicauth.users=a:b", `middleware "auth": basicAuth is not supported yet, and it protects`)
+	f("traefik.http.services.s.basicauth.users=a:b",
+		`service "s": label traefik.http.services.s.basicauth.users: unknown label, which may be meant to protect`)
+	// What Traefik 1 would protect has no frontend of its own.
+	f("traefik.frontend.auth.basic.users=a:b", "basic authentication is not supported yet")
+	f("traefik.frontend.basicauth=a:b", "unknown label traefik.frontend.basicauth, which may be meant to protect")
+	f("lb.allow=10.0.0.0/8", "unknown label lb.allow, which may be meant to protect")
 	f("traefik.http.services.s.loadbalancer.server.prot=80",
 		`service "s": label traefik.http.services.s.loadbalancer.server.prot: unknown label (did you mean "traefik.http.services.s.loadBalancer.server.port"?)`)
 	f("traefik.http.services.s.server.port=80",
