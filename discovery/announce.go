@@ -19,6 +19,7 @@ type member struct {
 	labels.Subject
 	created time.Time
 	idle    bool // it does not run: it counts only if its labels want that, and has no server
+	returns bool // idle, but about to run again by itself: its rules count, and answer 503
 	away    bool // it is to get no requests now; its rules answer 503
 	leaving bool // it goes, or has just gone, and another may take its place
 	gone    bool // it has gone: its labels count only while nobody else is in its services
@@ -94,7 +95,7 @@ type claim struct {
 }
 
 func (a *announcement) add(m *member, w labels.Wants) {
-	if m.idle && !w.AllowNonRunning {
+	if m.idle && !m.returns && !w.AllowNonRunning {
 		return
 	}
 	if m.gone {

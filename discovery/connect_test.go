@@ -40,7 +40,7 @@ func TestDockerConfig_Validate(t *testing.T) {
 	f(DockerConfig{Endpoint: "tcp://[::1]:2376", TLS: EngineTLS{Cert: "a", Key: "b"}}, "")
 	f(DockerConfig{Endpoint: "tcp://10.0.0.1"}, "want unix:///path or tcp://host:port")
 	f(DockerConfig{Endpoint: "unix://"}, "want unix:///path or tcp://host:port")
-	f(DockerConfig{Endpoint: "ssh://host:22"}, "want unix:///path or tcp://host:port")
+	f(DockerConfig{Endpoint: "ssh://host:22"}, "lb does not speak ssh; forward the socket")
 	f(DockerConfig{Endpoint: "/var/run/docker.sock"}, "want unix:///path or tcp://host:port")
 	f(DockerConfig{Endpoint: "tcp://10.0.0.1:2376", TLS: EngineTLS{Key: "b"}}, "cert and key belong together")
 	f(DockerConfig{TLS: EngineTLS{CA: "a"}}, "want tcp://host:port")
@@ -88,8 +88,17 @@ func TestDockerConfig_UnixSocket(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+path+"-missing")
 	require.ErrorContains(t, reach(t, DockerConfig{}), "docker: ")
 	require.NoError(t, reach(t, DockerConfig{Endpoint: "unix://" + path}), "what is written counts")
-	t.Setenv("DOCKER_HOST", "ssh://user@host")
-	require.EqualError(t, reach(t, DockerConfig{}), `docker: DOCKER_HOST "ssh://user@host": want unix:///path or tcp://host:port`)
+	t.Setenv("DOCKER_HOST", "npipe:////./pipe/docker_engine")
+	require.EqualError(t, reach(t, DockerConfig{}), `docker: DOCKER_HOST "npipe:////./pipe/docker_engine": want unix:///path or tcp://host:port`)
+	t.Setenv("DOCKER_HOST", "ssh://host")
+	require.EqualError(t, reach(t, DockerConfig{}), `docker: DOCKER_HOST "ssh://host": lb does not speak ssh; `+
+		"forward the socket with ssh -nNT -L /run/engine.sock:/var/run/docker.sock host, and want unix:///run/engine.sock")
+	t.Setenv("DOCKER_CONTEXT", "far")
+	t.Setenv("DOCKER_HOST", "unix://"+path)
+	require.NoError(t, reach(t, DockerConfig{}), "as for docker itself DOCKER_HOST counts before a context")
+	t.Setenv("DOCKER_HOST", "")
+	require.ErrorContains(t, reach(t, DockerConfig{}), `docker: DOCKER_CONTEXT "far": contexts are docker's own`)
+	require.NoError(t, reach(t, DockerConfig{Endpoint: "unix://" + path}), "what is written counts")
 }
 
 func TestDockerConfig_TLS(t *testing.T) {

@@ -145,6 +145,25 @@ func TestDocker_RuleStaysWhileNobodyServes(t *testing.T) {
 	})
 }
 
+// One that the Engine starts again and again keeps its rules: requests are
+// answered 503, and not by the rules of others.
+func TestDocker_RuleStaysWhileItRestarts(t *testing.T) {
+	docker(t, func(e *fakeEngine) { e.set("blog", blog("10.0.0.1")) }, func(e *fakeEngine, latest func() string) {
+		e.turn("blog", func(c *fakeContainer) { c.state, c.networks = "restarting", map[string]string{"web": ""} })
+		e.event("container", "die", idOf("blog"))
+		pass(time.Minute)
+		require.Equal(t, "blog: \n80 arzur.net -> blog", latest())
+		e.turn("blog", func(c *fakeContainer) { c.state, c.networks = "", map[string]string{"web": "10.0.0.1"} })
+		e.event("container", "start", idOf("blog"))
+		pass(time.Second)
+		require.Equal(t, "blog: 10.0.0.1:80\n80 arzur.net -> blog", latest())
+		e.turn("blog", func(c *fakeContainer) { c.state = "exited" })
+		e.event("container", "die", idOf("blog"))
+		pass(time.Minute)
+		require.Empty(t, latest(), "in the end it was stopped")
+	})
+}
+
 // Some ways of updating stop all containers of a service before they start the
 // next. Requests are to wait for those.
 func TestDocker_RequestsWaitForTheNext(t *testing.T) {

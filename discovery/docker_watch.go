@@ -26,12 +26,13 @@ type dockerWatch struct {
 	gone  map[string]*goneContainer // containers that have just stopped
 	stale map[string]bool           // containers to be inspected
 	asked map[string]unix.Signal    // signals that may be a container's own word to stop
+	died  map[string]bool           // stale containers that have not started since they died
 }
 
 func newDockerWatch(c *DockerConfig, cli *client.Client) *dockerWatch {
 	return &dockerWatch{
 		surroundings: surroundings{DockerConfig: c, remote: remoteHost(cli)},
-		cli:          cli, stops: make(stops), gone: make(map[string]*goneContainer), stale: make(map[string]bool), asked: make(map[string]unix.Signal),
+		cli:          cli, stops: make(stops), gone: make(map[string]*goneContainer), stale: make(map[string]bool), asked: make(map[string]unix.Signal), died: make(map[string]bool),
 	}
 }
 
@@ -85,6 +86,7 @@ func (w *dockerWatch) inspect(ctx context.Context) error {
 		}
 		delete(w.stale, id)
 		delete(w.asked, id)
+		delete(w.died, id)
 	}
 	return nil
 }
@@ -102,6 +104,9 @@ func (w *dockerWatch) inspectOne(ctx context.Context, id string) error {
 	c := ofInspection(&answer.Container)
 	if c.id != id {
 		return errors.New("docker: inspect container " + id + ": the answer is about another")
+	}
+	if w.died[id] && c.state == api.StateRunning {
+		return nil // an inspection that comes before its news
 	}
 	if w.containers[id] = c; c.state == api.StateRunning {
 		delete(w.gone, id)
@@ -147,7 +152,8 @@ func (w *dockerWatch) apply(list []events.Message) (leaves bool) {
 			leaves = w.kill(id, signalOf(e)) || leaves
 		case events.ActionDie, events.ActionStop:
 			leaves = w.turn(id, api.StateExited) || leaves
-			delete(w.stale, id)
+			w.died[id] = w.containers[id] != nil
+			w.stale[id] = w.died[id] // the Engine may be about to start it again
 		case events.ActionPause:
 			leaves = w.turn(id, api.StatePaused) || leaves
 		case events.ActionDestroy:
@@ -156,12 +162,14 @@ func (w *dockerWatch) apply(list []events.Message) (leaves bool) {
 			leaves = true
 		case events.ActionStart:
 			delete(w.stops, id)
+			delete(w.died, id)
 			w.stale[id] = true
 		default:
 			w.stale[id] = true
 		}
 	}
 	delete(w.stale, "")
+	maps.DeleteFunc(w.stale, func(_ string, there bool) bool { return !there })
 	return leaves
 }
 
@@ -275,6 +283,9 @@ func (w *dockerWatch) member(c *container) (m member, counts bool) {
 		return m, c.health != api.Starting
 	case c.state == api.StatePaused:
 		m.away = true
+		return m, true
+	case c.state == api.StateRestarting:
+		m.idle, m.returns = true, true
 		return m, true
 	}
 	m.idle = true

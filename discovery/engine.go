@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -79,8 +80,24 @@ func checkEndpoint(what, endpoint string) error {
 		if _, _, err := net.SplitHostPort(u.Host); err == nil {
 			return nil
 		}
+	case u.Scheme == "ssh":
+		return fmt.Errorf("%s %q: lb does not speak ssh; forward the socket with ssh -nNT -L /run/engine.sock:/var/run/docker.sock %s, and want unix:///run/engine.sock",
+			what, endpoint, strings.TrimPrefix(endpoint, "ssh://"))
 	}
 	return fmt.Errorf("%s %q: want unix:///path or tcp://host:port", what, endpoint)
+}
+
+// CheckEnvironment says what about the environment can never work, where Endpoint
+// leaves the Engine to it.
+func (c *DockerConfig) CheckEnvironment() error {
+	host, context := os.Getenv(client.EnvOverrideHost), os.Getenv("DOCKER_CONTEXT")
+	switch {
+	case c.Endpoint != "":
+		return nil
+	case host == "" && context != "" && context != "default":
+		return fmt.Errorf("docker: DOCKER_CONTEXT %q: contexts are docker's own, and lb does not read them; set %s to its endpoint", context, client.EnvOverrideHost)
+	}
+	return checkEndpoint("docker: "+client.EnvOverrideHost, host)
 }
 
 // connect makes a client that speaks the newest API version that both know.
@@ -96,7 +113,7 @@ func (c *DockerConfig) connect(ctx context.Context) (*client.Client, error) {
 			h := &http.Client{Transport: &http.Transport{TLSClientConfig: config}, CheckRedirect: client.CheckRedirect}
 			options = append([]client.Opt{client.WithHTTPClient(h)}, options...)
 		}
-	} else if err := checkEndpoint("docker: "+client.EnvOverrideHost, os.Getenv(client.EnvOverrideHost)); err != nil {
+	} else if err := c.CheckEnvironment(); err != nil {
 		return nil, err // others, such as ssh, would be tried in vain
 	}
 	if c.dial != nil {

@@ -47,7 +47,11 @@ func keepWatching(ctx context.Context, s Named, log *zap.Logger, publish func(Sn
 		}
 		if failure != err.Error() {
 			failure = err.Error()
-			log.Warn("source ended; what it last announced stays in use", zap.Error(err))
+			if heard {
+				log.Warn("source ended; what it last announced stays in use", zap.Error(err))
+			} else {
+				log.Warn("source cannot be reached yet; it is tried again", zap.Error(err))
+			}
 			s.say(err)
 		}
 		ended()
