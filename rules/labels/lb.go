@@ -119,6 +119,9 @@ func (d *own) unknown(rule, key string, v labelValue) {
 	}
 	known := slices.Sorted(maps.Keys(labels))
 	near := rules.NearMisses(key, known)
+	if len(near) == 0 {
+		near = abbreviated(key, known)
+	}
 	if len(near) > 0 {
 		decides := ownRuleKeys[near[0]].decides
 		near[0] = labels[near[0]]
@@ -133,6 +136,22 @@ func (d *own) unknown(rule, key string, v labelValue) {
 		return
 	}
 	v.warn("unknown label%s", asked(near))
+}
+
+// abbreviated are the keys that key is the first or the last word of, unless they
+// are many: host is hostname, port target_port.
+func abbreviated(key string, known []string) []string {
+	var list []string
+	for _, k := range known {
+		if strings.HasPrefix(k, key) || strings.HasSuffix(k, "_"+key) {
+			list = append(list, k)
+		}
+	}
+	if len(list) > 2 {
+		return nil
+	}
+	slices.Reverse(list) // target_port is meant more often than source_port
+	return list
 }
 
 // guard is a label that nobody understands and that may be meant to protect.

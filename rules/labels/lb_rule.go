@@ -40,7 +40,7 @@ var ownRuleKeys = map[string]ownKey{
 	"tls":            {func(r *ownRule, v labelValue) bool { return into(&r.tls, oneOf("acme", "true", "false"), v) }, true},
 	"https_redirect": {func(r *ownRule, v labelValue) bool { return into(&r.toHTTPS, trueOrFalse, v) }, true},
 	"proxy_protocol": {func(r *ownRule, v labelValue) bool { return into(&r.ProxyIn, readProxyIn, v) }, true},
-	"hostname":       {func(r *ownRule, v labelValue) bool { return r.match(&r.Hostname, v) }, true},
+	"hostname":       {func(r *ownRule, v labelValue) bool { return oneHost(v) && r.match(&r.Hostname, v) }, true},
 	"path":           {func(r *ownRule, v labelValue) bool { return r.match(&r.Path, v) }, true},
 	"rule":           {func(r *ownRule, v labelValue) bool { return r.match(&r.Expr, v) }, true},
 	"path_match":     {func(r *ownRule, v labelValue) bool { r.kind = v; return into(&r.PathMatch, ownPathMatch, v) }, true},
@@ -131,6 +131,20 @@ func (r *ownRule) match(p *string, v labelValue) bool {
 	}
 	*p = v.text
 	return true
+}
+
+// oneHost: people write lists here, as other programs have them.
+func oneHost(v labelValue) bool {
+	hosts := strings.FieldsFunc(v.text, func(r rune) bool { return r == ',' || r == ';' || r == ' ' })
+	if len(hosts) < 2 {
+		return true
+	}
+	var calls []string
+	for _, h := range hosts {
+		calls = append(calls, call("Host", h))
+	}
+	v.warn("it names one host; for several want %s instead: %s", strings.TrimSuffix(v.key, "hostname")+"rule", strings.Join(calls, " || "))
+	return false
 }
 
 // to is where the rule redirects to.

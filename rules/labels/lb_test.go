@@ -149,6 +149,7 @@ func TestOwn_Problems(t *testing.T) {
 	}
 	left := "the rule is left out: "
 	f(1, `lb.hostnme: unknown label; did you mean "lb.hostname"?`, "lb.hostnme=x", "lb.hostname=a")
+	f(1, `lb.port: unknown label; did you mean "lb.target_port"?`, "lb.port=80", "lb.hostname=a")
 	f(1, `lb.hostname: it has no value, and counts as if it were not there`, "lb.hostname=", "lb.path=/")
 	f(1, `lb.web.strip_prefx: unknown label; did you mean "lb.web.strip_prefix"?`, "lb.web.path=/", "lb.web.strip_prefx=/a")
 	f(1, `lb.request_header.set.X-A: unknown label; did you mean "lb.request_headers.set.X-A"?`, "lb.path=/", "lb.request_header.set.X-A=b")
@@ -311,4 +312,37 @@ func TestOwn_ProtocolsThatCannotBe(t *testing.T) {
 	w = decoded("lb.hostname=a", "lb.scheme=http", "lb.tls.server_name=b")
 	require.Nil(t, w.Groups[0].Service.TLS)
 	require.Equal(t, "with lb.scheme=http servers are spoken to in the clear; what labels say of tls does not count", w.Problems[0].Reason)
+}
+
+// What may have been meant to keep requests out refuses the rule it may be
+// about, and all others only if that is not known.
+func TestOwn_ProtectsByGuess(t *testing.T) {
+	f := func(labels string, refused ...bool) {
+		t.Helper()
+		w := decoded(strings.Fields(labels)...)
+		var got []bool
+		for _, r := range w.Rules {
+			got = append(got, r.Refuse != "")
+		}
+		require.Equal(t, refused, got, "%+v", w)
+		require.Len(t, w.Problems, 1)
+		require.Contains(t, w.Problems[0].Reason, "unknown label")
+		require.Equal(t, slices.Contains(refused, true), w.Problems[0].Fatal)
+	}
+	f("lb.hostname=a lb.auth=me:secret", true)
+	f("lb.hostname=a lb.allow=10.0.0.0/8", true)
+	f("lb.hostname=a lb.ip_whitelist=10.0.0.0/8", true)
+	f("lb.hostname=a lb.basic_auth.users=me:secret", true)
+	f("lb.hostname=a LB.auth=me:secret", true)
+	f("lb.a.hostname=a lb.b.hostname=b lb.a.rate_limit=10", true, false)
+	f("lb.a.hostname=a lb.b.hostname=b lb.deny=10.0.0.0/8", true, true)
+	f("lb.auth.hostname=a lb.auth.colour=red", false)
+	f("lb.hostname=a lb.colour=red", false)
+	f("lb.hostname=a traefik.http.routers.x.rule=Host(`x`) lb.whitelist=10.0.0.0/8", true, true)
+}
+
+func TestOwn_OneHostname(t *testing.T) {
+	w := decoded("lb.hostname=a.test, b.test")
+	require.Empty(t, w.Rules)
+	require.Equal(t, "it names one host; for several want lb.rule instead: Host(`a.test`) || Host(`b.test`)", w.Problems[0].Reason)
 }

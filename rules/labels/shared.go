@@ -11,13 +11,14 @@ import (
 type Shared struct {
 	middlewares map[string]*middleware
 	services    map[string]*service3
+	routed      map[string]bool // services that routers and weighted services name
 }
 
 // Share collects what the exposed Subjects define. Of two that define one name,
 // the first counts for the others; each sees its own first. o.Shared is not read.
 func Share(subjects []*Subject, o *Options) *Shared {
 	opts := o.withDefaults()
-	sh := &Shared{middlewares: make(map[string]*middleware), services: make(map[string]*service3)}
+	sh := &Shared{middlewares: make(map[string]*middleware), services: make(map[string]*service3), routed: make(map[string]bool)}
 	for _, s := range subjects {
 		var unused Wants // Decode reports
 		if !slices.ContainsFunc(s.sortedKeys(), isTraefik3) || hidden(s, &opts, &unused) != "" {
@@ -29,9 +30,18 @@ func Share(subjects []*Subject, o *Options) *Shared {
 				sh.middlewares[name] = newMiddleware(e)
 			}
 		}
+		for _, e := range t.routers {
+			name, _ := localName(e.text("service"))
+			sh.routed[name] = true
+		}
 		for name, e := range t.services {
+			s := newService3(e)
+			for _, p := range s.parts {
+				part, _ := localName(p.name)
+				sh.routed[part] = true
+			}
 			if sh.services[name] == nil {
-				sh.services[name] = newService3(e)
+				sh.services[name] = s
 			}
 		}
 	}

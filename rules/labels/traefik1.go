@@ -2,6 +2,7 @@ package labels
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -248,6 +249,9 @@ func (f *frontend) weight(v labelValue) *int {
 func (f *frontend) rule() (text string, r *rule1, err error) {
 	if text = cmp.Or(f.label("frontend.rule").text, f.domainRule()); text != "" {
 		r, err = parseRule1(text)
+		if newer := (rules.Rule{Expr: text}); err != nil && newer.Claim() != "" {
+			err = errors.New("it is in the language of Traefik 3; want it under traefik.http.routers.<name>.rule")
+		}
 		return text, r, err
 	}
 	text, err = defaultExpr(f.s, f.o)

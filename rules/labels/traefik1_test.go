@@ -60,6 +60,7 @@ func TestParseRule1_Errors(t *testing.T) {
 	f("Hots:a", `unknown matcher "Hots"; did you mean "Host"?`)
 	f(":a", `unknown matcher "a"; known are `+strings.Join(names1, ", "))
 	f("Host: ,", "Host has no argument")
+	f("HostRegexp:*.a", `HostRegexp: "*.a": a star is no wildcard here; want HostRegexp with {any:.+}.a`)
 	f("Host:*.a", `Host: "*.a": a star is no wildcard here; want HostRegexp with {any:.+}.a`)
 	f("HostRegexp:{a", `HostRegexp: "{a": the braces are not in pairs`)
 	f("HostRegexp:a}", `HostRegexp: "a}": the braces are not in pairs`)

@@ -150,21 +150,23 @@ var pattern2 = regexp.MustCompile(`\{[A-Za-z_]\w*[:}]`)
 // the rule in the third, which is ours; note is what the author should know, and
 // why is why the rule cannot be read. Mistakes in the third are left to Compile.
 func language(text, syntax, protocol string) (expr, note, why string) {
+	compiles := func(expr string) bool {
+		r := rules.Rule{Expr: expr, Protocol: protocol}
+		return r.Claim() != ""
+	}
+	third := syntax != syntax2 && compiles(text)
+	if third && !pattern2.MatchString(text) {
+		return text, "", ""
+	}
 	second, err := parseRule2(text)
 	switch {
 	case syntax == syntax2 && err != nil:
 		return "", "", fmt.Sprintf("%q: %s", text, err)
 	case syntax == syntax2:
 		return second, "", ""
-	}
-	compiles := func(expr string) bool {
-		r := rules.Rule{Expr: expr, Protocol: protocol}
-		return r.Claim() != ""
-	}
-	switch is3 := compiles(text); {
-	case is3 && err == nil && pattern2.MatchString(text):
+	case third && err == nil:
 		return text, "the braces look like a pattern of Traefik 2; for Traefik 3, whose language counts, they are text; with ruleSyntax=v2 it is " + second, ""
-	case is3:
+	case third:
 		return text, "", ""
 	case err == nil && compiles(second):
 		return second, "it is in the language of Traefik 2, which Traefik 3 takes with ruleSyntax=v2 alone; here it counts as " + second, ""

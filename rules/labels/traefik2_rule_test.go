@@ -159,6 +159,8 @@ func TestTraefik2_WhichLanguageCounts(t *testing.T) {
 		"traefik.http.routers.x.rule: the braces look like a pattern of Traefik 2; for Traefik 3, whose language counts, they are text; with ruleSyntax=v2 it is HostRegexp(`(?i)^(?:[a-z]+)\\.a$`)")
 	f("Host:a;PathPrefix:/x", "", "",
 		"! traefik.http.routers.x.rule: \"Host:a;PathPrefix:/x\" is in the language of Traefik 1, that of traefik.frontend.rule; want Host(`a`) && PathPrefix(`/x`); the router is left out")
+	w := Decode(subject("traefik.frontend.rule=Host(`a`)"), nil)
+	require.Equal(t, []string{"! traefik.frontend.rule: \"Host(`a`)\": it is in the language of Traefik 3; want it under traefik.http.routers.<name>.rule"}, problems(w))
 }
 
 func TestTraefik2_AsTheDefault(t *testing.T) {

@@ -154,6 +154,20 @@ func (d *traefik3Decoder) addHTTP() {
 	if len(d.routers) == 0 && len(d.w.Rules) == 0 && len(d.strays) == 0 && d.fallback != "" {
 		d.addDefaultRouter()
 	}
+	d.reportUnrouted()
+}
+
+// reportUnrouted tells of services that nobody has a router for. With one alone
+// there is a router by default.
+func (d *traefik3Decoder) reportUnrouted() {
+	if len(d.routers) > 0 || len(d.services) < 2 || d.o.Shared == nil {
+		return
+	}
+	for _, name := range sortedNames(d.services) {
+		if label := d.services[name].anyLabel(); !d.o.Shared.routed[name] && label != "" {
+			d.w.warn(d.s, label, "no router names service %q, and with several services none comes by itself; want traefik.http.routers.%s.service=%s and a rule", name, name, name)
+		}
+	}
 }
 
 // reportStrays: a label of which not even the group is known may have been any router.

@@ -3,6 +3,7 @@ package labels
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -102,4 +103,26 @@ func TestTraefik3_StreamsWithoutTheirProtectionServeNothing(t *testing.T) {
 	f("traefik.tcp.services.s.loadbalancer.proxyprotocol.version=3", `service "s": proxyProtocol.version 3; want 1 or 2`)
 	f("traefik.tcp.services.s.loadbalancer.server.prot=1",
 		`service "s": traefik.tcp.services.s.loadbalancer.server.prot: unknown label (did you mean "traefik.tcp.services.s.loadBalancer.server.port"?)`)
+}
+
+func TestTraefik3_StreamHealthChecks(t *testing.T) {
+	f := func(lines string, want *health.Check, problem ...string) {
+		t.Helper()
+		w := Decode(subject("traefik.tcp.services.s.loadbalancer.server.port=80\ntraefik.tcp.routers.x.rule=HostSNI(`x`)\ntraefik.tcp.routers.x.tls=true\n"+lines), nil)
+		require.Equal(t, problem, problems(w))
+		require.Len(t, w.Groups, 1)
+		require.Equal(t, want, w.Groups[0].Service.Check)
+	}
+	const at = "traefik.tcp.services.s.loadbalancer.healthcheck"
+	standard := health.Check{Interval: checkInterval, ResponseTimeout: checkTimeout, HealthyThreshold: 1, UnhealthyThreshold: 1}
+	f("", nil)
+	f(at+"=true", &standard)
+	other := standard
+	other.Port, other.Interval, other.ResponseTimeout = 81, 5*time.Second, time.Second
+	f(at+".port=81\n"+at+".interval=5\n"+at+".timeout=1s", &other)
+	f(at+".unhealthyinterval=1s", &standard, at+".unhealthyinterval: loadBalancer.healthCheck.unhealthyInterval is known, but not supported yet; the rest works without it")
+	f(at+".send=PING\n"+at+".expect=PONG", nil, at+".expect: there is no health check: send and expect are not supported yet; without them a connection is enough")
+	f(at+".port=70000", nil, at+".port: there is no health check: port 70000 is not a port; want 1 to 65535")
+	f(at+".intervall=5s\n"+at+"=true", nil, at+": there is no health check: one of its labels cannot be used",
+		at+`.intervall: unknown label (did you mean "traefik.tcp.services.s.loadBalancer.healthCheck.interval"?)`)
 }

@@ -379,3 +379,45 @@ func TestTraefik3_Shared(t *testing.T) {
 	}, problems(w))
 	require.Equal(t, "container other: label traefik.http.middlewares.strip.stripprefix.prefixes", w.Problems[0].Other)
 }
+
+// Services that nobody names are of no use, and one would not find out.
+func TestTraefik3_SeveralServicesWantARouter(t *testing.T) {
+	shop := subject("traefik.http.services.a.loadbalancer.server.port=80\ntraefik.http.services.b.loadbalancer.server.port=81\n" +
+		"traefik.http.services.c.loadbalancer.server.port=82")
+	other := subject("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.service=a@docker\n" +
+		"traefik.http.services.both.weighted.services[0].name=c")
+	o := DefaultOptions
+	o.Shared = Share([]*Subject{shop, other}, &o)
+	require.Equal(t, []string{"traefik.http.services.b.loadbalancer.server.port: no router names service \"b\", and with several services none comes by itself; " +
+		"want traefik.http.routers.b.service=b and a rule"}, problems(Decode(shop, &o)))
+	require.Empty(t, problems(Decode(other, &o)))
+}
+
+func TestTraefik3_SectionsStandAlone(t *testing.T) {
+	f := func(lines string, secure bool) {
+		t.Helper()
+		w := Decode(served(lines), nil)
+		require.Empty(t, w.Problems)
+		require.Equal(t, secure, w.Rules[0].Protocol == rules.HTTPS)
+	}
+	f("traefik.http.routers.x.tls=", true)
+	f("traefik.http.routers.x.tls=\ntraefik.http.routers.x.tls.options=default", true)
+	f("traefik.http.routers.x.tls=True", true)
+	f("traefik.http.routers.x.tls=false\ntraefik.http.routers.x.tls.certresolver=le", false)
+}
+
+// Middlewares of a service come after those of the router.
+func TestTraefik3_MiddlewaresOfServices(t *testing.T) {
+	middlewares := "traefik.http.middlewares.cut.stripprefix.prefixes=/a\ntraefik.http.middlewares.add.addprefix.prefix=/b\n"
+	want := []rules.Rewrite{{Kind: rules.StripPrefixes, Prefixes: []string{"/a"}}, {Kind: rules.AddPrefix, Replacement: "/b"}}
+	w := Decode(served(middlewares+"traefik.http.services.s.middlewares=add\ntraefik.http.routers.x.middlewares=cut"), nil)
+	require.Empty(t, w.Problems)
+	require.Equal(t, want, w.Rules[0].Rewrites)
+
+	part := "traefik.http.services.both.weighted.services[0].name=s\ntraefik.http.services.s.loadbalancer.server.port=80\ntraefik.http.routers.x.service=both\n"
+	w = Decode(served(middlewares+part+"traefik.http.services.both.middlewares=cut,add"), nil)
+	require.Empty(t, w.Problems)
+	require.Equal(t, want, w.Rules[0].Rewrites)
+	w = Decode(served(middlewares+part+"traefik.http.services.s.middlewares=cut"), nil)
+	require.Equal(t, `service "s" has middlewares, which is not supported yet for a part of a weighted service`, w.Rules[0].Refuse)
+}
