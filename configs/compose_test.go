@@ -68,6 +68,23 @@ func TestCompose_RuleLeftOut(t *testing.T) {
 	f("{service: db}", `: source_port is missing; the rule is left out`)
 }
 
+func TestCompose_NameOfTheStackThatTheFolderHasNot(t *testing.T) {
+	folder := write(t, "rancher-compose.yml", `version: '2'
+services:
+  blog: {}
+  lb: {lb_config: {port_rules: [{source_port: 80, service: rancher-blog}]}}
+`)
+	f := func(stack, want string) {
+		t.Helper()
+		c, err := Load([]string{folder}, stack)
+		require.NoError(t, err)
+		require.Len(t, c.Problems, 1)
+		require.Contains(t, c.Problems[0].Reason, want)
+	}
+	f("", "if that is the stack's own name, say so with -stack rancher-blog")
+	f("rancher-blog", `taken as "blog"`)
+}
+
 func TestCompose_KeyWithoutEffect(t *testing.T) {
 	f := func(docker, rancher, want string) {
 		t.Helper()

@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,12 +104,29 @@ func (l *loader) file(path string) {
 		}
 	}
 	l.config.Files = append(l.config.Files, path)
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path)
 	if err != nil {
 		l.fail("%s: %w", path, cause(err))
 		return
 	}
 	l.document(path, data)
+}
+
+// mostBytes is what half a million rules take, and less than a machine has.
+const mostBytes = 64 << 20
+
+// readBounded reads a file that may turn out to be a device, or a disk image.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
+	if err == nil && len(data) > mostBytes {
+		err = fmt.Errorf("more than %d MiB; is that a rules file?", mostBytes>>20)
+	}
+	return data, err
 }
 
 // finish looks the services up and hands the Config over.

@@ -72,14 +72,16 @@ func TestParse_Rule(t *testing.T) {
 
 func TestParse_AnchorsAndMergeKeys(t *testing.T) {
 	c := parse(t, `
+x-common: &common {source_port: 82, service: blog}
 port_rules:
 - &first {source_port: 80, hostname: a.com, service: blog}
 - {<<: *first, hostname: b.com}
 - <<: [{source_port: 81}, *first]
   hostname: c.com
 - *first
+- {<<: *common, hostname: d.com}
 `)
-	require.Len(t, c.Rules, 4)
+	require.Len(t, c.Rules, 5)
 	f := func(i int, port uint16, hostname string) {
 		t.Helper()
 		require.Equal(t, port, c.Rules[i].Port)
@@ -90,6 +92,7 @@ port_rules:
 	f(1, 80, "b.com")
 	f(2, 81, "c.com")
 	f(3, 80, "a.com")
+	f(4, 82, "d.com")
 }
 
 // A document in which every mapping merges the one before twice would grow
@@ -280,4 +283,12 @@ func TestLoad_SectionsStandOnceOverAllFiles(t *testing.T) {
 	_, err := Load([]string{folder}, "")
 	require.EqualError(t, err, folder+"/b.yml:1: services.blog: already set at "+folder+"/a.yml:2; keep one\n"+
 		folder+"/b.yml:2: admin: already set at "+folder+"/a.yml:1; keep one")
+}
+
+func TestLoad_TooLargeForARulesFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk.yml")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.NoError(t, os.Truncate(file, mostBytes+1)) // of which the disk has nothing
+	_, err := Load([]string{file}, "")
+	require.EqualError(t, err, file+": more than 64 MiB; is that a rules file?")
 }

@@ -74,7 +74,7 @@ func (v value) portRule(raw bool) *named {
 	switch {
 	case path.node != nil:
 		r.Path = path.rulePath(r.PathMatch)
-	case kind.node != nil:
+	case kind.node != nil && !v.means("path"):
 		kind.fail("there is no path to match; add path or leave path_match out")
 	}
 	return r

@@ -40,7 +40,7 @@ func (l *loader) ruleKeys(top value, known fields) {
 		for _, item := range list.items() {
 			r := item.portRule(compat == rules.OrderRancher)
 			r.Order = compat
-			if r.port.node == nil && item.node.Kind == yaml.MappingNode {
+			if r.port.node == nil && item.node.Kind == yaml.MappingNode && !item.means("source_port") {
 				item.fail("source_port is missing; want 1 to 65535")
 			}
 			r.unsupportedTargets(func(v value, _ bool) { v.fail("is not supported yet; name a service") })

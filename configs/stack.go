@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"strings"
 
 	"arzur.net/lb/health"
@@ -149,7 +150,11 @@ func (l *loader) stackTarget(r *named) bool {
 		c = s.guess(r)
 	}
 	if c == nil {
-		r.service.warn(true, "unknown service %q in stack %q, the rule is left out%s", r.Service, s.name, didYouMean(name, s.targets()))
+		hint := didYouMean(name, s.targets())
+		if hint == "" && len(parts) == 1 && len(s.targets()) == 1 && l.stackName == "" {
+			hint = fmt.Sprintf("; if that is the stack's own name, say so with -stack %s", name)
+		}
+		r.service.warn(true, "unknown service %q in stack %q, the rule is left out%s", r.Service, s.name, hint)
 		return false
 	}
 	switch c.kind() {

@@ -88,11 +88,13 @@ func into[T any](p *T, read func(value) T) func(value) {
 }
 
 // object reads a mapping whose keys are all in known. A key without a value
-// counts as absent.
+// counts as absent. At the top, keys that begin with "x-" are nobody's: a place
+// for anchors, as in compose files.
 func (v value) object(known fields) {
 	for _, m := range v.members() {
 		set, ok := known[m.key]
 		switch {
+		case v.path == "" && strings.HasPrefix(m.key, "x-"):
 		case !ok:
 			v.doc.failAt(m.keyLine, "%s: unknown key%s", m.path, didYouMean(m.key, known))
 		case !m.isNull():
@@ -207,16 +209,43 @@ func (v value) items() []value {
 	return list
 }
 
+// means says whether a key of a mapping is probably a misspelling of key.
+func (v value) means(key string) bool {
+	for i := 0; v.node.Kind == yaml.MappingNode && i < len(v.node.Content); i += 2 {
+		if len(rules.NearMisses(v.node.Content[i].Value, []string{key})) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // plain is the text of a scalar that is not empty.
 func (v value) plain() (string, bool) {
 	return v.node.Value, v.node.Kind == yaml.ScalarNode && !v.isNull()
 }
 
-// didYouMean is the end of a message about an unknown name, "" without a near miss.
+// didYouMean is the end of a message about an unknown name: what was meant, if
+// that can be told from the spelling, or from a word that is part of a known one.
 func didYouMean[V any](name string, known map[string]V) string {
 	names := rules.NearMisses(name, slices.Collect(maps.Keys(known)))
+	if len(names) == 0 {
+		names = withPart(name, known)
+	}
 	if len(names) == 0 {
 		return ""
 	}
 	return `; did you mean "` + strings.Join(names, `" or "`) + `"?`
+}
+
+// withPart lists the names of which word is a part, up to an underscore, or the beginning.
+func withPart[V any](word string, known map[string]V) []string {
+	const least, most = 3, 3 // letters that mean something, names that are no list
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		part := strings.Contains("_"+name+"_", "_"+word+"_") || strings.HasPrefix(name, word)
+		if part && len(word) >= least {
+			names = append(names, name)
+		}
+	}
+	return names[:min(most, len(names))]
 }
