@@ -39,7 +39,7 @@ func (s *server) load() (discovery.Snapshot, []string, error) {
 // announced before.
 func (s *server) tryOut(l *loaded) error {
 	if err := s.proxy.TryListen(l.table); err != nil {
-		return err
+		return located(err, l.table)
 	}
 	if !sameACME(l.ACME, s.latest.Load().ACME) {
 		if _, err := newACME(l.Config, &s.certs.store, s.log); err != nil {
@@ -126,7 +126,7 @@ func (s *server) apply(v view) error {
 		}
 		out, some := s.leaveOut(&v, config, err)
 		if !some {
-			return s.undo(access, err)
+			return s.undo(access, located(err, table))
 		}
 		closed = append(closed, out...)
 		table, rejected = s.compile(&v, config)

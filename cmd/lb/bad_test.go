@@ -134,15 +134,16 @@ func TestPortInUse(t *testing.T) {
 	port := taken.Addr().(*net.TCPAddr).Port
 	server := namedServer(t, "one")
 
-	r := lb(t, "-config", write(t, "rules.yml", rulesFor(port, server)))
+	bad := write(t, "rules.yml", rulesFor(port, server))
+	r := lb(t, "-config", bad)
 	require.Equal(t, 1, r.code)
-	require.Contains(t, r.stderr, fmt.Sprintf("address 127.0.0.1:%d is in use by another program; stop it or choose another source_port", port))
+	require.Contains(t, r.stderr, fmt.Sprintf(bad+":2: listen: address 127.0.0.1:%d is in use by another program; stop it or choose another source_port", port))
 
 	free := freePort(t)
 	file := write(t, "rules.yml", rulesFor(free, server))
 	p := start(t, "-config", file)
 	write(t, file, fmt.Sprintf("port_rules:\n- {source_port: %d, address: 127.0.0.1, service: x}\n", port)+"services: {x: {servers: [127.0.0.1]}}\n")
-	p.await("reload rejected: old configuration keeps serving", "in use by another program")
+	p.await("reload rejected: old configuration keeps serving", file+":2: listen: ", "in use by another program")
 	require.Equal(t, "200 one", visit(t, free))
 }
 

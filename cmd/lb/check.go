@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
+
+	"arzur.net/lb/configs"
 )
 
 // check validates a configuration. What is not in force goes to stderr even if
@@ -34,8 +37,23 @@ func check(args []string) int {
 	if *verbose {
 		fmt.Print(l.table)
 	}
-	fmt.Printf("ok: %s, %s\n", count(len(l.table.Entries()), "rule"), count(len(l.table.Ports()), "listener"))
+	fmt.Printf("ok: %s, %s%s\n", count(len(l.table.Entries()), "rule"), count(len(l.table.Ports()), "listener"), unasked(&l.Sources))
 	return exitOK
+}
+
+// unasked names what announces more rules at run time.
+func unasked(s *configs.Sources) string {
+	var names []string
+	if s.Docker != nil {
+		names = append(names, "Docker")
+	}
+	if s.Consul != nil {
+		names = append(names, "Consul")
+	}
+	if names == nil {
+		return ""
+	}
+	return "; " + strings.Join(names, " and ") + " will be asked at run time"
 }
 
 func count(n int, what string) string {

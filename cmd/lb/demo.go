@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/valyala/fasthttp"
 
@@ -57,6 +58,9 @@ func (f *flags) loadDemo() (*loaded, error) {
 func answerAs(name, address string) error {
 	l, err := net.Listen("tcp4", address)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("demo: %s is in use by another program, perhaps another demo; stop it (`ss -ltnp` says which), as the demo needs ports 8000 to 8003", address)
+		}
 		return fmt.Errorf("demo server %s: %w", name, err)
 	}
 	s := &fasthttp.Server{

@@ -304,3 +304,23 @@ func TestDocs_NameEveryMatcher(t *testing.T) {
 	}
 	require.Equal(t, matchers.sorted(), named.sorted())
 }
+
+// An error is found in the log by one key, whoever wrote the line.
+func TestLog_ErrorsStandUnderOneKey(t *testing.T) {
+	for _, dir := range []string{"admin", "certs", "cmd/lb", "discovery", "health", "proxy", "proxy/loop"} {
+		inSource(t, dir+"/*.go", func(n ast.Node) {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return
+			}
+			f, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || name(f.X) != "zap" {
+				return
+			}
+			require.NotEqual(t, "NamedError", f.Sel.Name, dir)
+			if key, ok := literal(firstOf(call.Args)); ok {
+				require.NotContains(t, []string{"err", "cause", "failure"}, key, dir)
+			}
+		})
+	}
+}

@@ -12,16 +12,18 @@ import (
 )
 
 func TestSources_NeedNoRules(t *testing.T) {
-	f := func(args ...string) {
+	f := func(asked string, args ...string) {
 		t.Helper()
 		r := lb(t, append([]string{"check"}, args...)...)
 		require.Zero(t, r.code, r.stderr)
-		require.Equal(t, "ok: 0 rules, 0 listeners\n", r.stdout)
+		require.Equal(t, "ok: 0 rules, 0 listeners; "+asked+" will be asked at run time\n", r.stdout)
 	}
-	f("-docker")
-	f("-swarm")
-	f("-config", write(t, "rules.yml", "sources: {docker: {exposed_by_default: false}}\n"))
-	f("-config", filepath.Join("..", "..", "configs", "docker.yml"))
+	f("Docker", "-docker")
+	f("Docker", "-swarm")
+	f("Consul", "-consul")
+	f("Docker and Consul", "-docker", "-consul")
+	f("Docker", "-config", write(t, "rules.yml", "sources: {docker: {exposed_by_default: false}}\n"))
+	f("Docker", "-config", filepath.Join("..", "..", "configs", "docker.yml"))
 }
 
 // An Engine that is down at the start keeps nobody from serving what files say.

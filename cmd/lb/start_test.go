@@ -191,7 +191,7 @@ func TestDemo_AnswersWithThreeNames(t *testing.T) {
 			// Its ports are part of what it promises; somebody else has one.
 			r := lb(t, "demo", "-admin", "off")
 			require.Equal(t, 1, r.code)
-			require.Contains(t, r.stderr, "in use")
+			require.Contains(t, r.stderr, "in use by another program")
 			return
 		}
 		require.NoError(t, l.Close())

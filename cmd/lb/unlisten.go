@@ -60,6 +60,21 @@ func (s *server) leaveOut(v *view, config *configs.Config, err error) ([]rules.P
 	return out, len(out) > 0
 }
 
+// located puts before err, if it is about a listener, where the first rule stands
+// that wants it.
+func located(err error, t *rules.Table) error {
+	var failed *proxy.ListenError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	for _, e := range t.Entries() {
+		if e.Listen == failed.Listen {
+			return fmt.Errorf("%s: %w", e.Rule.Origin, err)
+		}
+	}
+	return err
+}
+
 // retryListeners tries again what could not be opened.
 func (s *server) retryListeners() {
 	if !s.partial {
