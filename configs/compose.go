@@ -34,6 +34,7 @@ var ordinary = map[string]bool{
 // same services, so nothing is decided before all have been read.
 func (l *loader) composeFile(top value) {
 	s := l.stackOf(top)
+	s.files = append(s.files, top.doc.name)
 	version := false
 	for _, m := range top.members() {
 		switch {
@@ -51,7 +52,7 @@ func (l *loader) composeFile(top value) {
 		}
 	}
 	if !version {
-		top.doc.failAt(top.node.Line, "version is missing; want version: '2'")
+		top.doc.failAt(top.node.Line, "version is missing; want version: '2', and services under services (files of version 1 are not read)")
 	}
 }
 

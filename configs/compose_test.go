@@ -69,11 +69,8 @@ func TestCompose_RuleLeftOut(t *testing.T) {
 }
 
 func TestCompose_NameOfTheStackThatTheFolderHasNot(t *testing.T) {
-	folder := write(t, "rancher-compose.yml", `version: '2'
-services:
-  blog: {}
-  lb: {lb_config: {port_rules: [{source_port: 80, service: rancher-blog}]}}
-`)
+	folder := write(t, "docker-compose.yml", "version: '2'\nservices: {blog: {}}\n", "rancher-compose.yml",
+		"version: '2'\nservices: {lb: {lb_config: {port_rules: [{source_port: 80, service: rancher-blog}]}}}\n")
 	f := func(stack, want string) {
 		t.Helper()
 		c, err := Load([]string{folder}, stack)
@@ -83,6 +80,8 @@ services:
 	}
 	f("", "if that is the stack's own name, say so with -stack rancher-blog")
 	f("rancher-blog", `taken as "blog"`)
+	folder = filepath.Join(folder, "rancher-compose.yml")
+	f("", "the stack's docker-compose.yml may know it, add it with -config")
 }
 
 func TestCompose_KeyWithoutEffect(t *testing.T) {
@@ -250,7 +249,7 @@ func TestCompose_Version(t *testing.T) {
 	}
 	f("version: 2", "")
 	f("version: '2.1'", "")
-	f("services: {}", "version is missing; want version: '2'")
+	f("services: {}", "version is missing; want version: '2', and services under services (files of version 1 are not read)")
 	f("version: '20'", `version: want version '2', got text "20"`)
 }
 

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"arzur.net/lb/health"
@@ -12,6 +13,7 @@ import (
 type stack struct {
 	name     string
 	folder   string
+	files    []string
 	services map[string]*composeService // by lower-case name
 	order    []*composeService
 }
@@ -151,7 +153,11 @@ func (l *loader) stackTarget(r *named) bool {
 	}
 	if c == nil {
 		hint := didYouMean(name, s.targets())
-		if hint == "" && len(parts) == 1 && len(s.targets()) == 1 && l.stackName == "" {
+		switch {
+		case hint != "":
+		case len(s.files) == 1 && strings.HasPrefix(filepath.Base(s.files[0]), "rancher-compose."):
+			hint = "; the stack's docker-compose.yml may know it, add it with -config"
+		case len(parts) == 1 && len(s.targets()) == 1 && l.stackName == "":
 			hint = fmt.Sprintf("; if that is the stack's own name, say so with -stack %s", name)
 		}
 		r.service.warn(true, "unknown service %q in stack %q, the rule is left out%s", r.Service, s.name, hint)
