@@ -103,6 +103,24 @@ func TestCompile_EditsThatAreFine(t *testing.T) {
 	require.Empty(t, problems)
 }
 
+func TestTable_DoubtsPatternsOfTraefik2(t *testing.T) {
+	f := func(expr string, want ...string) {
+		t.Helper()
+		table, problems := compile(Rule{Port: 80, Expr: expr, Service: "blog"})
+		require.Empty(t, problems)
+		doubts := table.Doubts()
+		require.Len(t, doubts, len(want))
+		for i, p := range doubts {
+			require.Contains(t, p.Reason, want[i]+` has a {name:pattern} of Traefik 2's`)
+		}
+	}
+	f("HostRegexp(`{sub:[a-z]+}.a.net`)", `"{sub:[a-z]+}.a.net"`)
+	f("Path(`/`) && !HostRegexp(`^a{sub:.*}$`)", `"^a{sub:.*}$"`)
+	f("Host(`a.net`) && PathPrefix(`/shop/{id:[0-9]+}`)")
+	f("HostRegexp(`^[a-z]{2,3}\\.a\\.net$`)")
+	f("HeaderRegexp(`X`, `{a:.*}`)")
+}
+
 func TestCompile_ServiceAnnouncedTwice(t *testing.T) {
 	a, b := service("blog", "10.0.0.1"), service("blog", "10.0.0.2")
 	b.Origin = "b.yml:1"

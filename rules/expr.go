@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -55,6 +57,28 @@ func (n *node) write(b *strings.Builder) {
 		b.WriteString(")")
 	}
 }
+
+// template is the first argument about the host with a {name:pattern} of Traefik
+// 2's, which stands for itself here and in Traefik 3, where no host has a brace;
+// "" without one.
+func (n *node) template() string {
+	switch {
+	case n == nil:
+		return ""
+	case n.op != "":
+		return cmp.Or(n.left.template(), n.right.template())
+	case !strings.HasPrefix(n.name, "Host"):
+		return ""
+	}
+	for _, a := range n.args {
+		if templatePattern.MatchString(a.value) {
+			return a.value
+		}
+	}
+	return ""
+}
+
+var templatePattern = regexp.MustCompile(`\{[A-Za-z_]\w*:`)
 
 // deepest is how many parentheses and negations may be nested: far beyond what
 // anybody writes, and far from the end of the stack.

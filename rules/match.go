@@ -20,6 +20,8 @@ type match struct {
 	weakest *alternative
 	// expr is the expression as it was written, "" without one.
 	expr string
+	// template is the first argument that is a pattern of Traefik 2's, "" without one.
+	template string
 	// key is equal for two matches if and only if they were written as the same match.
 	key string
 }
@@ -88,7 +90,7 @@ func newExprMatch(r *Rule) (*match, error) {
 		return nil, inRule(r.Expr, err)
 	}
 	all, exact := alternatives(c)
-	m := &match{alternatives: all, weakest: weakest(all), expr: r.Expr}
+	m := &match{alternatives: all, weakest: weakest(all), expr: r.Expr, template: tree.template()}
 	if exact {
 		m.key = alternativesKey(all)
 	} else {

@@ -109,6 +109,19 @@ func (t *Table) Pools() []*Pool { return t.pools }
 // Backends lists every Backend once.
 func (t *Table) Backends() []BackendUse { return t.backends }
 
+// Doubts lists rules that mean what they say, which is hardly what was meant.
+func (t *Table) Doubts() (all []Problem) {
+	for _, e := range t.entries {
+		if e.match.template != "" {
+			all = append(all, Problem{
+				Origin: e.Rule.Origin, Rule: e.Rule.Name,
+				Reason: fmt.Sprintf(`rule: %q has a {name:pattern} of Traefik 2's, which stands for itself here, so that no host fits; want a regular expression, such as ^[a-z]+\.arzur\.net$`, e.match.template),
+			})
+		}
+	}
+	return all
+}
+
 // String lists the rules in the order in which they are tried, one per line.
 func (t *Table) String() string {
 	var b strings.Builder

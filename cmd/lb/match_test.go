@@ -45,3 +45,17 @@ admin: {address: %q}
 `, local(port), file, file, dead)
 	}, patience, 20*millisecond)
 }
+
+func TestCheck_WarnsOfPatternsOfTraefik2(t *testing.T) {
+	port, control := freePort(t), freePort(t)
+	file := write(t, "rules.yml", fmt.Sprintf("port_rules: [{source_port: %d, rule: 'HostRegexp(`{sub:.+}.a.net`)', service: blog}]\nservices: {blog: {servers: [%q]}}\nadmin: {address: %q}\n",
+		port, namedServer(t, "one"), local(control)))
+	r := lb(t, "check", "-config", file)
+	require.Zero(t, r.code)
+	require.Contains(t, r.stderr, `warning: `+file+`:1: rule "`)
+	require.Contains(t, r.stderr, "a {name:pattern} of Traefik 2's")
+	p := start(t, "-config", file)
+	p.stderr.rewind()
+	p.await("taken with a warning", "a {name:pattern} of Traefik 2's")
+	require.Contains(t, curl(t, "http://"+local(control)+"/api/rejected"), "a {name:pattern} of Traefik 2's")
+}
