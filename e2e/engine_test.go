@@ -18,7 +18,7 @@ import (
 // patience is how long a test waits for what an Engine does; tick is how often it
 // looks.
 const (
-	patience = 60 * time.Second
+	patience = 2 * time.Minute
 	tick     = 20 * time.Millisecond
 )
 

@@ -26,7 +26,7 @@ type answer struct {
 // ask sends one GET on a connection of its own.
 func ask(t *testing.T, address, host, path string) answer {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second} // some ask again
 	return get(t.Context(), client, address, host, path)
 }
 
@@ -48,6 +48,10 @@ func get(ctx context.Context, client *http.Client, address, host, path string) a
 	}
 	return a
 }
+
+// lost is how long an answer takes that does not come any more. A request may wait
+// for the next container, for longer on a busy machine.
+const lost = time.Minute
 
 // workers is how many requests are under way at a time.
 const workers = 16
@@ -78,7 +82,7 @@ func startTraffic(t *testing.T, address, host, path string) *traffic {
 		first: make(map[string]time.Time), last: make(map[string]time.Time), versions: make(map[string]int),
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: workers}
-	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: lost}
 	for range workers {
 		l.ended.Go(func() {
 			pace := time.NewTicker(2 * time.Millisecond) // two CPUs are for everybody

@@ -36,8 +36,7 @@ func startWrk(t *testing.T, address, host, path string) *wrk {
 	pace := filepath.Join(t.TempDir(), "pace.lua")
 	require.NoError(t, os.WriteFile(pace, []byte(wrkPace), 0o644))
 	w := &wrk{t: t}
-	// A request may wait for the next container to come; later than this it was lost.
-	w.cmd = exec.Command("wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d1h", "--timeout", "10s",
+	w.cmd = exec.Command("wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d1h", "--timeout", lost.String(),
 		"-H", "Host: "+host, "-s", pace, "http://"+address+path)
 	w.cmd.Stdout, w.cmd.Stderr = &w.output, &w.output
 	require.NoError(t, w.cmd.Start())
