@@ -36,7 +36,7 @@ type bed struct {
 func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, loops: 2, port: freePort(t), registry: health.NewRegistry(), opts: testOptions}
-	b.opts.ConnectTimeout, b.opts.QueueTimeout = eventually, eventually // on a busy machine
+	b.opts.ConnectTimeout, b.opts.QueueTimeout, b.opts.HandshakeTimeout = eventually, eventually, eventually // on a busy machine
 	b.service = newBedService(backends...)
 	b.rule = rules.Rule{Port: b.port, Address: netip.MustParseAddr("127.0.0.1"), Service: "web", Origin: "test"}
 	if change != nil {
