@@ -152,6 +152,11 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 	s.certs = newCertificates(s.log)
 	s.dns = discovery.NewDNS(first.Sources.DNS)
 	s.source = &discovery.File{Paths: f.configs, Load: s.load}
+	if d := first.Sources.Docker; d != nil {
+		if err := d.CheckEnvironment(); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), Log: s.log})
 	// One more than there are Loops, so that checks, the admin listener and the

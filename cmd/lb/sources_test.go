@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -47,4 +49,19 @@ func TestSources_EngineIsDownAtTheStart(t *testing.T) {
 	write(t, file, text(port, ", network: front"))
 	p.signal(syscall.SIGHUP)
 	p.await("setting changes at the next start", `"sources"`)
+}
+
+// An Engine that lb can never reach ends the program, where one that is down is
+// waited for.
+func TestSources_EngineThatCannotBe(t *testing.T) {
+	f := func(variable, want string) {
+		t.Helper()
+		cmd := exec.Command(binary, "-docker", "-admin", "off")
+		cmd.Env = append(os.Environ(), "DOCKER_HOST=", variable)
+		r := finish(t, cmd)
+		require.Equal(t, exitBad, r.code)
+		require.Contains(t, r.stderr, want)
+	}
+	f("DOCKER_HOST=ssh://me@host", `docker: DOCKER_HOST "ssh://me@host": lb does not speak ssh; forward the socket`)
+	f("DOCKER_CONTEXT=far", `docker: DOCKER_CONTEXT "far": contexts are docker's own`)
 }
