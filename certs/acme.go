@@ -30,6 +30,7 @@ type ACMEConfig struct {
 	EAB         *EAB          // the account that the CA knows already; nil: none
 	RenewBefore time.Duration // how long before the end, at most half of the lifetime; 0: a third of the lifetime
 	KeyType     string        // KeyECDSA or KeyRSA; "": KeyECDSA
+	Profile     string        // one of those that the CA has, such as "shortlived"; "": the CA's own choice
 
 	Cache Cache       // what outlives the program, and may be shared
 	Store *Store      // gets the certificates and what is known of the names, and asks for challenges
@@ -79,6 +80,7 @@ type managed struct {
 	err     error
 	cert    *tls.Certificate // the best there is, expired or not; nil: none
 	foreign bool             // cert is of another CA, and not for the Cache
+	advice  advice           // of the CA, on cert
 	next    time.Time        // when to attend to it
 	seen    bool             // the Cache was asked for it
 	busy    bool             // somebody does
@@ -166,9 +168,10 @@ func (a *ACME) SetHosts(names, challenges []string) {
 func (a *ACME) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer a.ca.close()
-	defer wg.Wait() // for orders, which ctx ends, and for the Cache's news
+	defer wg.Wait() // for orders, which ctx ends, and for news of the Cache and the CA
 	a.config.Store.SetChallenge(a.ChallengeCertificate)
 	wg.Go(func() { a.config.Cache.Follow(ctx, a.heard) })
+	wg.Go(func() { a.heed(ctx) })
 	slots := make(chan struct{}, ordersAtOnce)
 	for ctx.Err() == nil {
 		n, wait := a.due()

@@ -31,6 +31,9 @@ type issuer struct {
 	failures  int             // in a row of the CA, whatever the name
 	until     time.Time       // leave it alone until then
 	err       error
+
+	directory   caDirectory // this and the next are heed's alone
+	directoryAt time.Time
 }
 
 // resting is why nothing is asked of a CA that was found to be down a moment ago.
@@ -95,12 +98,9 @@ func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 	if c.client != nil {
 		return c.client, nil
 	}
-	if c.transport == nil {
-		t, err := a.config.transport()
-		if err != nil {
-			return nil, err
-		}
-		c.transport = t
+	web, err := c.webOf(a)
+	if err != nil {
+		return nil, err
 	}
 	key, err := a.accountKey(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 		Key:          key,
 		DirectoryURL: a.directory(),
 		UserAgent:    "lb",
-		HTTPClient:   &http.Client{Transport: c.transport, Timeout: requestTimeout},
+		HTTPClient:   web,
 		RetryBackoff: retryRequest,
 	}
 	account := &acme.Account{}
@@ -126,6 +126,25 @@ func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 	}
 	c.client = client
 	return client, nil
+}
+
+// web is for what needs no account.
+func (c *issuer) web(a *ACME) (*http.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.webOf(a)
+}
+
+// webOf is web for a caller that has mu.
+func (c *issuer) webOf(a *ACME) (*http.Client, error) {
+	if c.transport == nil {
+		t, err := a.config.transport()
+		if err != nil {
+			return nil, err
+		}
+		c.transport = t
+	}
+	return &http.Client{Transport: c.transport, Timeout: requestTimeout}, nil
 }
 
 // transport trusts the CA's own CA if it has one, else the system's.

@@ -95,7 +95,7 @@ func (a *ACME) look(ctx context.Context, name string, have *tls.Certificate) (pr
 	}
 	now := a.config.now()
 	if cert != nil && (n.Directory == "" || n.Directory == a.directory()) {
-		if at := a.renewAt(cert.Leaf); now.Before(at) {
+		if at := a.advised(name, cert.Leaf); now.Before(at) {
 			return progress{state: ACMEValid, cert: cert, next: at}, nil
 		}
 	}

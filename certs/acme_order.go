@@ -79,7 +79,11 @@ func (a *ACME) kinds(first string) []string {
 
 // orderBy orders with one kind of challenge.
 func (a *ACME) orderBy(ctx context.Context, client *acme.Client, name, kind string) (*tls.Certificate, string, error) {
-	o, err := client.AuthorizeOrder(ctx, acme.DomainIDs(name))
+	var options []acme.OrderOption
+	if a.config.Profile != "" {
+		options = append(options, acme.WithOrderIssuanceProfile(acme.ProfileName(a.config.Profile)))
+	}
+	o, err := client.AuthorizeOrder(ctx, acme.DomainIDs(name), options...)
 	if err != nil {
 		return nil, "", fmt.Errorf("order: %w", err)
 	}

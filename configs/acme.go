@@ -20,6 +20,7 @@ type ACME struct {
 	Key         []byte        // and its HMAC key
 	RenewBefore time.Duration // 0: as its lifetime has it
 	KeyType     string        // ecdsa or rsa
+	Profile     string        // of those that the authority has; "": its own choice
 	Origin      string
 }
 
@@ -44,6 +45,7 @@ func (v value) acme(readFile fileReader) *ACME {
 		"eab_key":      into(&a.Key, value.base64),
 		"renew_before": into(&a.RenewBefore, value.duration),
 		"key_type":     into(&a.KeyType, oneOf("ecdsa", "rsa")),
+		"profile":      into(&a.Profile, value.text),
 	})
 	switch {
 	case len(v.doc.mistakes) > before:

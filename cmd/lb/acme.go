@@ -32,7 +32,7 @@ func newACME(c *configs.Config, store *certs.Store, log *zap.Logger) (*certs.ACM
 		return nil, fmt.Errorf("%s: acme: %w", a.Origin, err)
 	}
 	config := certs.ACMEConfig{
-		Email: a.Email, Directory: a.Directory, CA: a.CA, RenewBefore: a.RenewBefore, KeyType: a.KeyType,
+		Email: a.Email, Directory: a.Directory, CA: a.CA, RenewBefore: a.RenewBefore, KeyType: a.KeyType, Profile: a.Profile,
 		Cache: cache, Store: store, Log: log,
 	}
 	if a.KeyID != "" {
