@@ -102,6 +102,7 @@ type Exchange struct {
 	upEnded    bool // tunnel: the client sends nothing more
 	downEnded  bool // tunnel: the Backend sends nothing more
 	downShut   bool // tunnel: and the client has been told
+	asks       bool // tunnel: it was silent, and both sides have TCP's keep-alive since
 
 	id    [maxID]byte // request id, once there is one
 	idLen uint8

@@ -326,3 +326,57 @@ func TestSim_DatagramWorlds(t *testing.T) {
 		}
 	}
 }
+
+// Whoever forges addresses must not take the places of connections, nor those of
+// clients that wait for an answer.
+func TestSim_SessionsGetHalfOfAllPlaces(t *testing.T) {
+	b := newSimBed(t, 1, 1)
+	b.rule.Protocol = rules.UDP
+	b.opts.MaxConnections = 6
+	u := b.Datagrams(simBack(0))
+	u.Handle = func(u *loop.SimUDP, from netip.AddrPort, data string) { u.Send(from, data) }
+	b.use(0)
+	var heard []string
+	send := func(i int, after int64) {
+		c := b.Datagrams(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 1, byte(i)}), 1000))
+		c.Handle = func(_ *loop.SimUDP, _ netip.AddrPort, data string) { heard = append(heard, data) }
+		b.After(after, func() { c.Send(simFront, fmt.Sprint(i)) })
+	}
+	at := []int64{0, 50e6, 60e6, 70e6, 200e6} // the fourth finds no place, the fifth that of the first
+	for i, at := range at {
+		send(i, at+1e6)
+	}
+	b.step(func() bool { return b.Now() > at[4]+int64(2e6) && len(heard) == 4 })
+	require.Equal(t, []string{"0", "1", "2", "4"}, heard)
+	require.EqualValues(t, 1, b.cores[0].stats.datagramsLost)
+	require.EqualValues(t, 3, b.cores[0].stats.sessions)
+	require.Empty(t, b.settle())
+	require.Zero(t, b.sessions.Load())
+}
+
+// An end without power says nothing, and the tunnel would stand for an hour.
+func TestSim_SilentTunnelsAreKeptAlive(t *testing.T) {
+	b := newSimBed(t, 1, 1)
+	b.rule.Protocol = rules.TCP
+	b.serve(1)
+	b.use(1)
+	c := b.Dial(simFront)
+	c.Handle = func(p *loop.SimPeer) { p.Read() }
+	start := b.Now()
+	for i := range int64(10) { // never silent for a minute
+		b.After(i*int64(59e9), func() { c.Write("x") })
+	}
+	asked := int64(0)
+	b.run(func() bool {
+		if asked == 0 && b.KeptAlive > 0 {
+			asked = b.Now() - start
+		}
+		return c.Ended()
+	})
+	last := 9 * int64(59e9)
+	require.Equal(t, 2, b.KeptAlive, "both ends, once")
+	require.InDelta(t, last+askAfter, asked, 3e9)
+	require.InDelta(t, last+int64(b.opts.TunnelTimeout), b.Now()-start, 200e9)
+	c.Close()
+	require.Empty(t, b.settle())
+}

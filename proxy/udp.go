@@ -31,10 +31,11 @@ const datagramsPerEvent = 64
 
 // maxSessions bounds the sessions of one port and Loop, each of which is a socket.
 // A new one takes the place of the one that has been silent for longest, unless
-// that has spoken within sessionPatience.
+// that has spoken within sessionPatience: time for an answer, and 160,000 new ones
+// a second.
 const (
 	maxSessions     = 16384
-	sessionPatience = int64(1e9)
+	sessionPatience = int64(100e6)
 )
 
 func (p *udpPort) home() *core { return p.core }

@@ -38,23 +38,31 @@ func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
 	}
 }
 
-// beginTunnel makes a tunnel of the connections of both sides. An end that is gone
-// without a word would hold the other until the tunnel times out, and a firewall
-// between them forgets who is silent: hence keep-alive.
+// beginTunnel makes a tunnel of the connections of both sides.
 func (x *Exchange) beginTunnel(status int) {
-	k, c := x.core, x.client
-	x.stage, c.phase = stageTunnel, phaseTunnel
+	x.stage, x.client.phase = stageTunnel, phaseTunnel
 	x.status = status
 	x.failed, x.detail = nil, "" // what an earlier Attempt met with, this one has made up for
-	x.answered = k.loop.Now()
-	k.stats.tunnels.add(1)
-	k.sys.KeepAlive(c.FD())
-	k.sys.KeepAlive(x.up.FD())
+	x.answered = x.core.loop.Now()
+	x.core.stats.tunnels.add(1)
 }
+
+// askAfter is the first silence after which the kernel is to ask both ends of a
+// tunnel whether they live. One that has lost its power would hold the other until
+// the tunnel times out, and a firewall between them forgets who is silent. Most
+// tunnels are never silent for so long, and save the calls.
+const askAfter = int64(60e9)
 
 // tunnelMoved renews the idle deadline of both sides.
 func (x *Exchange) tunnelMoved() {
 	d := int64(x.state.opts.TunnelTimeout)
+	if !x.asks {
+		d = min(d, askAfter)
+	}
+	x.tunnelWait(d)
+}
+
+func (x *Exchange) tunnelWait(d int64) {
 	now := x.core.loop.Now()
 	x.up.SetDeadline(now + d)
 	x.client.SetDeadline(now + d)
@@ -215,6 +223,13 @@ func (x *Exchange) shutDown() {
 // tunnelExpired ends a tunnel after a silence. What still waits for one side is
 // lost then, which must not look like a regular end.
 func (x *Exchange) tunnelExpired() {
+	if left := int64(x.state.opts.TunnelTimeout) - askAfter; left > 0 && !x.asks {
+		x.asks = true
+		x.core.sys.KeepAlive(x.client.FD())
+		x.core.sys.KeepAlive(x.up.FD())
+		x.tunnelWait(left)
+		return
+	}
 	if x.clientBusy() || !x.up.out.empty() || x.reqSplice.holds() {
 		x.up.reset()
 		x.breakTunnel("idle")

@@ -97,6 +97,20 @@ func TestEpoll_IPv4PeerOfADualStackListenerIsUnmapped(t *testing.T) {
 	}
 }
 
+func TestEpoll_KeepAliveAsksAfterAMinute(t *testing.T) {
+	l := newReal(t)
+	s, _ := pair(t, l)
+	l.Sys().KeepAlive(s.conn.FD())
+	for _, want := range [][3]int{
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+	} {
+		got, err := unix.GetsockoptInt(s.conn.FD(), want[0], want[1])
+		require.NoError(t, err)
+		require.Equal(t, want[2], got)
+	}
+}
+
 func TestEpoll_RefusedConnectionSaysSo(t *testing.T) {
 	l := newReal(t)
 	fds, err := Listen(localhost, 0, 1) // to have a port that nobody uses

@@ -45,6 +45,8 @@ type SimNet struct {
 	// RefuseChance and ResetChance, from 0 to 1, are how often a Connect is
 	// refused, and how often the arrival of bytes turns into a reset.
 	RefuseChance, ResetChance float64
+	// KeptAlive counts the calls of KeepAlive.
+	KeptAlive int
 	// LossChance, from 0 to 1, is how often a datagram is lost.
 	LossChance float64
 

@@ -142,7 +142,10 @@ func (s *Sim) Splice(from, to, limit int) (int, error) {
 }
 
 // KeepAlive implements System. A SimPeer does not die unseen.
-func (s *Sim) KeepAlive(fd int) { s.file(fd) }
+func (s *Sim) KeepAlive(fd int) {
+	s.file(fd)
+	s.KeptAlive++
+}
 
 // CloseWrite implements System.
 func (s *Sim) CloseWrite(fd int) error {
