@@ -29,7 +29,7 @@ fuzz: ## every fuzz target for FUZZTIME=60s
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 bench: ## side by side with nginx and HAProxy (BENCH='-c 1,64 -rounds 3')
-	@scripts/deps nginx haproxy wrk
+	@scripts/deps nginx nginx-stream haproxy wrk
 	go run ./bench/side $(BENCH)
 
 bench-micro: ## the codec and the rule lookup alone

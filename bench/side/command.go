@@ -106,16 +106,18 @@ func (s site) configure(name string, t *template.Template, listen netip.AddrPort
 		return "", fmt.Errorf("read limit of open files: %w", err)
 	}
 	open := min(files.Max, 1<<16) // both set memory aside for each, used or not
+	module, _ := streamModule()
 	var b strings.Builder
 	err := t.Execute(&b, map[string]any{
-		"Dir":       s.dir,
-		"Listen":    listen,
-		"Hostname":  hostname,
-		"Backends":  s.backends,
-		"Threads":   s.threads,
-		"Keepalive": max(64, s.connections),
-		"Files":     open,
-		"Secure":    s.secure,
+		"Dir":          s.dir,
+		"Listen":       listen,
+		"Hostname":     hostname,
+		"Backends":     s.backends,
+		"Threads":      s.threads,
+		"Keepalive":    max(64, s.connections),
+		"Files":        open,
+		"Secure":       s.secure,
+		"StreamModule": module,
 		// HAProxy needs two files for each, and stops keeping idle connections to
 		// servers when a quarter of them is in use: a tight limit would slow it down.
 		"MaxConnections": (open - 200) / 2,
@@ -127,20 +129,28 @@ func (s site) configure(name string, t *template.Template, listen netip.AddrPort
 	return path, os.WriteFile(path, []byte(b.String()), 0o644)
 }
 
+// either is the template for what s is about.
+func (s site) either(http, streams *template.Template) *template.Template {
+	if s.stream {
+		return streams
+	}
+	return http
+}
+
 func lbCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
-	path, err := s.configure("lb.yml", lbConfig, listen)
+	path, err := s.configure("lb.yml", s.either(lbConfig, lbStreams), listen)
 	cmd := exec.Command(s.lb, "-config", path, "-admin", "off", "-log-level", "warn")
 	cmd.Env = s.goEnv()
 	return cmd, err
 }
 
 func nginxCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
-	path, err := s.configure("nginx.conf", nginxConfig, listen)
+	path, err := s.configure("nginx.conf", s.either(nginxConfig, nginxStreams), listen)
 	return exec.Command("nginx", "-p", s.dir, "-e", "stderr", "-c", path), err
 }
 
 func haproxyCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
-	path, err := s.configure("haproxy.cfg", haproxyConfig, listen)
+	path, err := s.configure("haproxy.cfg", s.either(haproxyConfig, haproxyStreams), listen)
 	return exec.Command("haproxy", "-db", "-f", path), err
 }
 

@@ -27,6 +27,7 @@ type site struct {
 	connections int              // the most that the load opens
 	backends    []netip.AddrPort // started
 	secure      *identity        // with TLS; nil: in the clear
+	stream      bool             // the port passes on what comes, and is one of udp too
 }
 
 // contender is a proxy that takes part.
@@ -41,12 +42,14 @@ type contender struct {
 	blind bool
 	// plain says that it takes no part with TLS.
 	plain bool
+	// streams and datagrams say that it takes part with these.
+	streams, datagrams bool
 }
 
 var contenders = []contender{
-	{name: "lb", command: lbCommand},
-	{name: "nginx", program: "nginx", command: nginxCommand, version: []string{"nginx", "-v"}},
-	{name: "HAProxy", program: "haproxy", command: haproxyCommand, version: []string{"haproxy", "-v"}},
+	{name: "lb", command: lbCommand, streams: true, datagrams: true},
+	{name: "nginx", program: "nginx", command: nginxCommand, version: []string{"nginx", "-v"}, streams: true, datagrams: true},
+	{name: "HAProxy", program: "haproxy", command: haproxyCommand, version: []string{"haproxy", "-v"}, streams: true},
 	{name: "fasthttp proxy", command: fasthttpCommand, plain: true},
 	{name: "floor", command: floorCommand, blind: true, plain: true},
 }

@@ -30,7 +30,9 @@ type options struct {
 	duration    time.Duration
 	threads     int
 	idle        int
+	http        bool
 	tls         bool
+	streams     bool
 	out         string
 	require     bool
 }
@@ -64,7 +66,9 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "length of a round, in whole seconds")
 	f.IntVar(&o.threads, "threads", 2, "threads of each contender, and of wrk")
 	f.IntVar(&o.idle, "idle", 5000, "idle connections of the memory measurement; 0 leaves it out")
+	f.BoolVar(&o.http, "http", true, "measure HTTP in the clear: requests and memory")
 	f.BoolVar(&o.tls, "tls", true, "measure with TLS too: requests, handshakes and memory")
+	f.BoolVar(&o.streams, "streams", true, "measure tcp and udp too: requests, connections, datagrams and memory")
 	f.StringVar(&o.out, "out", "bench/results", "`folder` of the report; empty writes none")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -113,11 +117,18 @@ func run(ctx context.Context, o options) error {
 	defer backends.stop()
 
 	r := report{options: o, machine: describe(ctx, s, contenders)}
-	if r.plain, err = measure(ctx, o, s, contenders); err != nil {
-		return err
+	if o.http {
+		if r.plain, err = measure(ctx, o, s, contenders); err != nil {
+			return err
+		}
 	}
 	if o.tls {
 		if r.secure, err = measureSecure(ctx, o, s, contenders); err != nil {
+			return err
+		}
+	}
+	if o.streams {
+		if r.streams, err = measureStreams(ctx, o, s, contenders); err != nil {
 			return err
 		}
 	}
@@ -129,12 +140,14 @@ func run(ctx context.Context, o options) error {
 	return r.check()
 }
 
-// figures are what was measured of all contenders in one way, in the clear or
-// with TLS.
+// figures are what was measured of all contenders in one way: in the clear, with
+// TLS, or of streams.
 type figures struct {
 	speed      []speed
-	handshakes []handshakes // with TLS only
+	handshakes []prices // with TLS only
 	memory     []memory
+
+	opened, datagrams []prices // of streams only
 }
 
 func measure(ctx context.Context, o options, s site, contenders []contender) (f figures, err error) {
@@ -142,7 +155,7 @@ func measure(ctx context.Context, o options, s site, contenders []contender) (f 
 		return f, err
 	}
 	if s.secure != nil {
-		if f.handshakes, err = measureHandshakes(ctx, o, s, contenders); err != nil {
+		if f.handshakes, err = measurePrices(ctx, o, s, contenders, "handshakes", handshakes); err != nil {
 			return f, err
 		}
 	}

@@ -125,7 +125,7 @@ func ask(c net.Conn, host string) (status, length int, err error) {
 // verify checks that c does the job that is measured: it forwards what its rule
 // matches and nothing else.
 func (c contender) verify(s site, addr netip.AddrPort) error {
-	for host, want := range map[string]bool{hostname: true, "other.test": c.blind} {
+	for host, want := range map[string]bool{hostname: true, "other.test": c.blind || s.stream} {
 		conn, err := s.dial(addr)
 		if err != nil {
 			return err
@@ -139,5 +139,13 @@ func (c contender) verify(s site, addr netip.AddrPort) error {
 			return fmt.Errorf("ask for host %q: got status %d and %d bytes, forwarded %t, want %t", host, status, length, got, want)
 		}
 	}
-	return nil
+	if !s.stream || !c.datagrams {
+		return nil
+	}
+	conn, err := net.Dial("udp", addr.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return question(conn)
 }

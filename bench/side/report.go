@@ -18,6 +18,7 @@ type report struct {
 	machine []string
 	plain   figures
 	secure  figures
+	streams figures
 }
 
 // peers are the proxies that lb is to be better than.
@@ -31,40 +32,32 @@ func (r report) String() string {
 	}
 	fmt.Fprintf(&b, "- backends, contenders and wrk share the machine; medians of %d alternating rounds of %s; %d threads each\n",
 		r.options.rounds, r.options.duration, r.options.threads)
-	r.writeFigures(&b, r.plain, "")
-	r.writeFigures(&b, r.secure, "TLS: ")
+	r.writeFigures(&b, r.plain, "", "keep-alive connections")
+	r.writeFigures(&b, r.secure, "TLS: ", "keep-alive connections")
+	r.writeFigures(&b, r.streams, "tcp: ", "tunnels")
 	return b.String()
 }
 
-func (r report) writeFigures(b *strings.Builder, f figures, prefix string) {
-	if len(f.speed) == 0 {
-		return
-	}
-	for _, path := range r.options.paths {
-		for _, c := range r.options.connections {
-			fmt.Fprintf(b, "\n## %s%s, %d connections\n\n", prefix, path, c)
-			writeSpeed(b, f.under(path, c))
+// writeFigures writes all that there are. idle is what the idle connections were.
+func (r report) writeFigures(b *strings.Builder, f figures, prefix, idle string) {
+	for i, m := range f.speed {
+		if i == 0 || m.load() != f.speed[i-1].load() {
+			fmt.Fprintf(b, "\n## %s%s\n\n", prefix, m.load())
+			writeSpeed(b, f.under(m.load()))
 		}
 	}
-	if len(f.handshakes) > 0 {
-		fmt.Fprintf(b, "\n## %sconnections for one request each\n\n", prefix)
-		writeHandshakes(b, f.handshakes)
-	}
+	writePrices(b, prefix+"connections for one request each", handshakes, f.handshakes)
+	writePrices(b, prefix+"connections for one request each", openings, f.opened)
 	if len(f.memory) > 0 {
-		fmt.Fprintf(b, "\n## %s%d idle keep-alive connections\n\n", prefix, r.options.idle)
+		fmt.Fprintf(b, "\n## %s%d idle %s\n\n", prefix, r.options.idle, idle)
 		writeMemory(b, f.memory)
 	}
+	writePrices(b, "udp: datagrams of 64 bytes", questions, f.datagrams)
 }
 
 // under returns what all contenders did under one load.
-func (f figures) under(path string, connections int) []speed {
-	var all []speed
-	for _, m := range f.speed {
-		if m.path == path && m.connections == connections {
-			all = append(all, m)
-		}
-	}
-	return all
+func (f figures) under(load string) []speed {
+	return slices.DeleteFunc(slices.Clone(f.speed), func(m speed) bool { return m.load() != load })
 }
 
 func writeSpeed(b *strings.Builder, all []speed) {
@@ -123,26 +116,47 @@ func against(all []speed) []other {
 	return others
 }
 
-// writeHandshakes tells how many connections a second of CPU time is enough for.
-func writeHandshakes(b *strings.Builder, all []handshakes) {
-	b.WriteString("| proxy | full handshakes per CPU second | resumed |\n|---|---|---|\n")
-	var lb, better handshakes // µs, so that less is better
-	for _, h := range all {
-		fmt.Fprintf(b, "| %s | %.0f | %.0f |\n", h.contender, 1e6/h.full, 1e6/h.resumed)
+// writePrices tells how much a second of CPU time is enough for.
+func writePrices(b *strings.Builder, title string, kinds []kind, all []prices) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n| proxy |", title)
+	for _, k := range kinds {
+		fmt.Fprintf(b, " %s |", k.title)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(kinds)) + "\n")
+	var lb, better []float64 // µs, so that less is better
+	for _, p := range all {
+		fmt.Fprintf(b, "| %s |", p.contender)
+		for _, price := range p.each {
+			fmt.Fprintf(b, " %.0f |", 1e6/price)
+		}
+		b.WriteString("\n")
 		switch {
-		case h.contender == "lb":
-			lb = h
-		case !slices.Contains(peers, h.contender):
-		case better.contender == "":
-			better = h
+		case p.contender == "lb":
+			lb = p.each
+		case !slices.Contains(peers, p.contender):
+		case better == nil:
+			better = slices.Clone(p.each)
 		default:
-			better.full, better.resumed = min(better.full, h.full), min(better.resumed, h.resumed)
+			for i := range better {
+				better[i] = min(better[i], p.each[i])
+			}
 		}
 	}
-	if lb.contender != "" && better.contender != "" {
-		fmt.Fprintf(b, "\n| lb divided by | full | resumed |\n|---|---|---|\n| the better of nginx and HAProxy | %.2f | %.2f |\n",
-			better.full/lb.full, better.resumed/lb.resumed)
+	if lb == nil || better == nil {
+		return
 	}
+	b.WriteString("\n| lb divided by |")
+	for _, k := range kinds {
+		fmt.Fprintf(b, " %s |", k.short)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(kinds)) + "\n| the better of nginx and HAProxy |")
+	for i := range better {
+		fmt.Fprintf(b, " %.2f |", better[i]/lb[i])
+	}
+	b.WriteString("\n")
 }
 
 func writeMemory(b *strings.Builder, all []memory) {
@@ -152,8 +166,8 @@ func writeMemory(b *strings.Builder, all []memory) {
 	}
 }
 
-// write puts the report into the folder of results, named for the day. A later
-// report of a day replaces an earlier one.
+// write puts the report into the folder of results, named for the day, and for
+// streams if there is nothing else in it. A later report replaces an earlier one.
 func (r report) write(now time.Time) error {
 	if r.options.out == "" {
 		return nil
@@ -161,7 +175,11 @@ func (r report) write(now time.Time) error {
 	if err := os.MkdirAll(r.options.out, 0o755); err != nil {
 		return fmt.Errorf("create folder of results: %w", err)
 	}
-	path := filepath.Join(r.options.out, now.Format(time.DateOnly)+".md")
+	name := now.Format(time.DateOnly)
+	if len(r.plain.speed)+len(r.secure.speed) == 0 {
+		name += "-streams"
+	}
+	path := filepath.Join(r.options.out, name+".md")
 	if err := os.WriteFile(path, []byte(r.String()), 0o644); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
@@ -172,7 +190,7 @@ func (r report) write(now time.Time) error {
 // check returns an error when requests failed: the figures are then worth nothing.
 func (r report) check() error {
 	var errs []error
-	for _, m := range slices.Concat(r.plain.speed, r.secure.speed) {
+	for _, m := range slices.Concat(r.plain.speed, r.secure.speed, r.streams.speed) {
 		if n := m.failed(); n > 0 {
 			errs = append(errs, fmt.Errorf("%s, %s, %d connections: %d requests failed", m.contender, m.path, m.connections, n))
 		}

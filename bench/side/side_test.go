@@ -110,7 +110,12 @@ func TestReport_ComparesWithBetterPeer(t *testing.T) {
 		},
 		secure: figures{
 			speed:      []speed{m("lb", 600, 2*time.Millisecond, 9)},
-			handshakes: []handshakes{{"lb", 400, 100}, {"nginx", 500, 80}, {"HAProxy", 200, 160}},
+			handshakes: []prices{{"lb", []float64{400, 100}}, {"nginx", []float64{500, 80}}, {"HAProxy", []float64{200, 160}}},
+		},
+		streams: figures{
+			opened:    []prices{{"lb", []float64{50}}, {"HAProxy", []float64{100}}},
+			memory:    []memory{{contender: "lb", before: 1024, with: 3072, each: 204.8}},
+			datagrams: []prices{{"lb", []float64{10, 20}}, {"nginx", []float64{20, 50}}},
 		},
 	}
 	require.Equal(t, `# lb side by side
@@ -157,6 +162,34 @@ func TestReport_ComparesWithBetterPeer(t *testing.T) {
 | lb divided by | full | resumed |
 |---|---|---|
 | the better of nginx and HAProxy | 0.50 | 0.80 |
+
+## tcp: connections for one request each
+
+| proxy | connections per CPU second |
+|---|---|
+| lb | 20000 |
+| HAProxy | 10000 |
+
+| lb divided by | connections |
+|---|---|
+| the better of nginx and HAProxy | 2.00 |
+
+## tcp: 10 idle tunnels
+
+| proxy | resident before, KiB | with them, KiB | bytes/connection |
+|---|---|---|---|
+| lb | 1 | 3 | 205 |
+
+## udp: datagrams of 64 bytes
+
+| proxy | answered datagrams per CPU second, of old clients | of new ones |
+|---|---|---|
+| lb | 100000 | 50000 |
+| nginx | 50000 | 20000 |
+
+| lb divided by | old | new |
+|---|---|---|
+| the better of nginx and HAProxy | 2.00 | 2.50 |
 `, r.String())
 	require.NoError(t, r.check())
 
@@ -185,6 +218,12 @@ func TestLBCommand_WritesRulesThatLoad(t *testing.T) {
 	}
 	f(nil, "")
 	f(id, "https")
+
+	s.stream = true
+	got := loadLB(t, s)
+	require.Len(t, got.Rules, 2)
+	require.Equal(t, "tcp", got.Rules[0].Protocol)
+	require.Equal(t, "udp", got.Rules[1].Protocol)
 }
 
 func loadLB(t *testing.T, s site) *configs.Config {
@@ -232,5 +271,9 @@ func TestContenders_DoTheJob(t *testing.T) {
 		if !c.plain {
 			f(c, secure)
 		}
+	}
+	s.stream = true
+	for _, c := range streamers(all) {
+		f(c, s)
 	}
 }

@@ -24,6 +24,9 @@ type speed struct {
 	rounds      []round
 }
 
+// load is what it was loaded with, in words.
+func (m speed) load() string { return fmt.Sprintf("%s, %d connections", m.path, m.connections) }
+
 // running is a contender that serves.
 type running struct {
 	contender
