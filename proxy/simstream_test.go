@@ -380,3 +380,47 @@ func TestSim_SilentTunnelsAreKeptAlive(t *testing.T) {
 	c.Close()
 	require.Empty(t, b.settle())
 }
+
+// A drain waits for answers that are owed and for conversations, not for the
+// silence after which sessions are forgotten.
+func TestSim_DrainWaitsForDatagramsThatAreUnderWay(t *testing.T) {
+	f := func(timeout, answer, want int64, questions ...int64) {
+		t.Helper()
+		b := newSimBed(t, 1, 1)
+		b.rule.Protocol = rules.UDP
+		b.opts.UDPTimeout = time.Duration(timeout)
+		u := b.Datagrams(simBack(0))
+		u.Handle = func(u *loop.SimUDP, from netip.AddrPort, data string) {
+			if answer >= 0 {
+				b.After(answer, func() { u.Send(from, data) })
+			}
+		}
+		b.use(0)
+		c := b.Datagrams(netip.MustParseAddrPort("10.9.1.1:1000"))
+		heard := 0
+		c.Handle = func(*loop.SimUDP, netip.AddrPort, string) { heard++ }
+		start := b.Now()
+		for _, at := range questions {
+			b.After(at, func() { c.Send(simFront, "x") })
+		}
+		b.After(1e9, b.drain)
+		ended := int64(0)
+		b.run(func() bool {
+			if b.Now()-start > 1e9 && b.connections.Load() == 0 {
+				ended = b.Now() - start
+			}
+			return ended != 0
+		})
+		require.InDelta(t, want, ended, float64(want)/20)
+		if answer >= 0 {
+			require.Equal(t, len(questions), heard)
+		}
+		require.Empty(t, b.settle())
+	}
+	const second = int64(time.Second)
+	f(30*second, 0, 1500e6, 500e6)                          // answered before: a moment from then on
+	f(30*second, 3*second, 4900e6, 900e6)                   // the answer is owed, and a moment follows it
+	f(30*second, -1, 5500e6, 500e6)                         // nobody answers
+	f(30*second, 0, 3500e6, 500e6, 1400e6, 2000e6, 2500e6)  // a conversation
+	f(200*int64(time.Millisecond), 0, 1200e6, 500e6, 990e6) // sessions are forgotten sooner anyway
+}

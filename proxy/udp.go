@@ -169,8 +169,8 @@ func (p *udpPort) unlink(s *session) {
 const udpMoment = int64(500e6)
 
 // end implements door. While the process drains, sessions live until they are
-// silent: the socket stays for their answers, and unless another process has it
-// too, for what their clients still say.
+// silent for a moment: the socket stays for their answers, and unless another
+// process has it too, for what their clients still say.
 func (p *udpPort) end(int64) {
 	k := p.core
 	if !p.Attached() {
@@ -179,6 +179,9 @@ func (p *udpPort) end(int64) {
 	}
 	p.ending = true
 	k.ending++
+	for _, s := range p.sessions {
+		s.SetDeadline(s.used + s.patience())
+	}
 	switch {
 	case len(p.sessions) == 0:
 		p.close()

@@ -98,7 +98,24 @@ func (s *session) next(detail string) bool {
 
 // moved renews the deadline.
 func (s *session) moved() {
-	s.SetDeadline(s.port.core.loop.Now() + int64(s.x.state.opts.UDPTimeout))
+	s.SetDeadline(s.port.core.loop.Now() + s.patience())
+}
+
+// owedTime is how long a session that has not been answered outlives the end of
+// its port: clients that ask for something give up after about as long.
+const owedTime = int64(5e9)
+
+// patience is the silence after which s ends. Of a port that ends there is soon
+// nothing to come.
+func (s *session) patience() int64 {
+	d := int64(s.x.state.opts.UDPTimeout)
+	switch {
+	case !s.port.ending:
+		return d
+	case s.answers > 0:
+		return min(d, lastMoment)
+	}
+	return min(d, owedTime)
 }
 
 // outdated says whether the server of s should not get more: the rules do not

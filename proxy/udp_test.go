@@ -240,23 +240,6 @@ func TestUDP_PortComesAndGoes(t *testing.T) {
 	require.Equal(t, "a2", b.udp().ask("2"))
 }
 
-func TestUDP_DrainServesSessionsUntilTheyAreSilent(t *testing.T) {
-	b := newBed(t, func(b *bed) {
-		b.rule.Protocol = rules.UDP
-		b.opts.UDPTimeout = 3 * time.Second // long enough for an answer, and one more
-	}, udpServer(t, "a"))
-	c := b.udp()
-	require.Equal(t, "a", c.ask(""))
-	ctx, cancel := context.WithTimeout(context.Background(), eventually)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- b.Drain(ctx) }()
-	require.Eventually(t, b.leavingAll.Load, eventually, tick)
-	require.Equal(t, "a more", c.ask(" more"))
-	require.NoError(t, <-done)
-	require.Zero(t, b.connections.Load())
-}
-
 func TestUDP_DrainWithoutSessions(t *testing.T) {
 	b := newBed(t, streams(rules.UDP), udpServer(t, "a"))
 	ctx, cancel := context.WithTimeout(context.Background(), eventually)
