@@ -14,8 +14,12 @@ const (
 
 	familyUnspecified = 0x00
 	familyTCP4        = 0x11
+	familyUDP4        = 0x12
 	familyTCP6        = 0x21
+	familyUDP6        = 0x22
 	familyUnix        = 0x31
+
+	familyUnixDatagram = 0x32
 
 	typeChecksum = 3 // PP2_TYPE_CRC32C
 )
@@ -52,6 +56,8 @@ func parseBinary(data []byte) (h Header, ok bool, err error) {
 }
 
 // addresses reads the addresses at the start of p, and returns what is behind them.
+// Those of datagrams and of unix sockets are passed over: they are valid, and of
+// no use to us (section 2.2).
 func (h *Header) addresses(family byte, p []byte) (rest []byte, err error) {
 	size := 0 // of one address
 	switch family {
@@ -59,13 +65,14 @@ func (h *Header) addresses(family byte, p []byte) (rest []byte, err error) {
 		size = 4
 	case familyTCP6:
 		size = 16
-	case familyUnspecified:
-		return p, nil
-	case familyUnix: // two paths, which are of no use to us
-		if len(p) < 2*108 {
-			return nil, errAddresses
-		}
-		return p[2*108:], nil
+	case familyUnspecified: // nobody says what is in it
+		return nil, nil
+	case familyUDP4:
+		return skip(p, 2*4+4)
+	case familyUDP6:
+		return skip(p, 2*16+4)
+	case familyUnix, familyUnixDatagram:
+		return skip(p, 2*108)
 	default:
 		return nil, errFamily
 	}
@@ -76,6 +83,13 @@ func (h *Header) addresses(family byte, p []byte) (rest []byte, err error) {
 	h.Source = binaryEnd(p[:size], ports)
 	h.Destination = binaryEnd(p[size:2*size], ports[2:])
 	return ports[4:], nil
+}
+
+func skip(p []byte, n int) ([]byte, error) {
+	if len(p) < n {
+		return nil, errAddresses
+	}
+	return p[n:], nil
 }
 
 func binaryEnd(address, port []byte) netip.AddrPort {
