@@ -120,7 +120,7 @@ func (c *client) readProxy(data []byte) {
 // readHello takes the ClientHello at the start of data.
 func (c *client) readHello(data []byte) {
 	k, i := c.core, c.intro
-	if i.state.protocol == rules.TLS && data[0] != 0 { // all but PostgreSQL's request is the handshake's
+	if i.state.protocol == rules.TLS && data[0] == hello.FirstByte { // the handshake reads it itself
 		c.expectHello(i.state, i.began)
 		c.awaitHello(data)
 		return
@@ -130,8 +130,12 @@ func (c *client) readHello(data []byte) {
 	case result == hello.More:
 		c.keep(data)
 	case result == hello.Refused:
+		answer := rej.Append(k.loop.Out())
+		if isRequest(data) {
+			answer, c.linger = []byte(wrongScheme), true
+		}
 		c.keep(nil)
-		c.newStream(i.state, nil).turnAway(&failures[badHello], rej.Reason, rej.Append(k.loop.Out()))
+		c.newStream(i.state, nil).turnAway(&failures[badHello], rej.Reason, answer)
 	case result != hello.Whole && i.postgres, result == hello.PostgresGSS && i.refusedGSS:
 		c.keep(nil)
 		c.newStream(i.state, nil).fail(&failures[badHello], "PostgreSQL's request for TLS or GSS a second time")

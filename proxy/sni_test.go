@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -133,7 +134,8 @@ func TestSNI_WhatIsNoHello(t *testing.T) {
 		c := l.dial()
 		_, err := io.WriteString(c, sent)
 		require.NoError(t, err)
-		_, err = io.ReadAll(c)
+		got, err := io.ReadAll(c)
+		require.Equal(t, strings.HasPrefix(sent, "GET"), strings.Contains(string(got), "this port speaks TLS"))
 		require.True(t, err == nil || errors.Is(err, syscall.ECONNRESET), "%v", err)
 		require.Eventually(t, func() bool { return l.connections.Load() == 0 }, eventually, tick)
 		lines := l.end()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -149,7 +150,8 @@ func (c *client) unsecured(r handshakeResult, err error) {
 	case shakeTimeout, shakeClosed, shakeOverload:
 		c.close()
 	default:
-		if c.lst.state.Load().protocol == rules.HTTPS && isPlainHTTP(err) {
+		var head tls.RecordHeaderError
+		if c.lst.state.Load().protocol == rules.HTTPS && errors.As(err, &head) && isRequest(head.RecordHeader[:]) {
 			c.linger = true
 			_ = c.out.send(c.core.loop, c.FD(), []byte(wrongScheme), nil) // an error will show again
 		}
@@ -157,12 +159,10 @@ func (c *client) unsecured(r handshakeResult, err error) {
 	}
 }
 
-// isPlainHTTP says whether a handshake failed because a request in the clear came
-// instead.
-func isPlainHTTP(err error) bool {
-	var header tls.RecordHeaderError
-	return errors.As(err, &header) && slices.ContainsFunc([]string{"GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO"},
-		func(method string) bool { return string(header.RecordHeader[:]) == method })
+// isRequest says whether what came in place of a ClientHello is a request in the clear.
+func isRequest(data []byte) bool {
+	return slices.ContainsFunc([]string{"GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO"},
+		func(method string) bool { return bytes.HasPrefix(data, []byte(method)) })
 }
 
 // wrongScheme tells whoever has typed http:// what to do.

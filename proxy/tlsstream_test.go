@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -121,13 +120,24 @@ func TestTLSStream_NoCertificate(t *testing.T) {
 }
 
 func TestTLSStream_NotTLS(t *testing.T) {
-	b := newTLSStreamBed(t, nil, echoServer(t, "a"))
-	c := b.dial()
-	_, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
-	require.NoError(t, err)
-	got, err := io.ReadAll(c)
-	require.True(t, err == nil || errors.Is(err, syscall.ECONNRESET), "%v", err)
-	require.False(t, slices.Contains(got, 'a'))
+	f := func(sent, detail, want string) {
+		t.Helper()
+		l := newLogged(t, "json", streams(rules.TLS), echoServer(t, "a"))
+		c := l.dial()
+		_, err := io.WriteString(c, sent)
+		require.NoError(t, err)
+		got, err := io.ReadAll(c)
+		require.True(t, err == nil || errors.Is(err, syscall.ECONNRESET), "%v", err)
+		require.Contains(t, string(got), want)
+		require.False(t, want == "" && len(got) > 0, "%q", got)
+		lines := l.end()
+		require.Len(t, lines, 1)
+		require.Contains(t, lines[0], `"reason":"bad_hello"`)
+		require.Contains(t, lines[0], detail)
+	}
+	f("GET / HTTP/1.1\r\n\r\n", "not TLS but text, such as HTTP in the clear", "HTTP/1.1 400 Bad Request\r\n")
+	f("EHLO a\r\n", "not TLS but text", "")
+	f("\x05\x01\x00", "not TLS", "")
 }
 
 // records notes the last record that is read from a connection of TLS 1.2.

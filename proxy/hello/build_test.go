@@ -37,7 +37,7 @@ func message(extensions ...[]byte) []byte {
 // record puts a message into records as large as may be.
 func record(message []byte) (b []byte) {
 	for piece := range slices.Chunk(message, maxRecord) {
-		b = append(append(b, typeHandshake, 3, 1), vector(2, piece)...)
+		b = append(append(b, FirstByte, 3, 1), vector(2, piece)...)
 	}
 	return b
 }

@@ -20,6 +20,9 @@ type Hello struct {
 	joined []byte // the message, where it came in several records
 }
 
+// FirstByte is what TLS begins with: the type of a handshake record.
+const FirstByte = 22
+
 // Result is what the bytes that have arrived amount to.
 type Result uint8
 
@@ -44,7 +47,6 @@ type Reader struct {
 const (
 	recordHeader    = 5
 	maxRecord       = 1 << 14
-	typeHandshake   = 22
 	typeClientHello = 1
 )
 
@@ -106,7 +108,7 @@ func (r *Reader) records(data []byte) *Reject {
 // checkRecord judges the header of a record as far as it is there.
 func checkRecord(p []byte) *Reject {
 	switch {
-	case len(p) > 0 && p[0] != typeHandshake:
+	case len(p) > 0 && p[0] != FirstByte:
 		return notHandshake(p)
 	case len(p) > 1 && p[1] != 3:
 		return rejectForeign
