@@ -36,7 +36,7 @@ func startWrk(t *testing.T, address, host, path string) *wrk {
 	pace := filepath.Join(t.TempDir(), "pace.lua")
 	require.NoError(t, os.WriteFile(pace, []byte(wrkPace), 0o644))
 	w := &wrk{t: t}
-	w.cmd = exec.Command("wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d1h", "--timeout", lost.String(),
+	w.cmd = exec.Command("wrk", "-t1", "-c"+strconv.Itoa(wrkConnections), "-d1h", "--timeout", fmt.Sprint(lost.Seconds(), "s"), // it knows no 1m0s
 		"-H", "Host: "+host, "-s", pace, "http://"+address+path)
 	w.cmd.Stdout, w.cmd.Stderr = &w.output, &w.output
 	require.NoError(t, w.cmd.Start())
