@@ -113,3 +113,14 @@ func TestLook_DoesNotWaitForAPipe(t *testing.T) {
 	require.NoError(t, os.Remove(path))
 	require.Equal(t, path+": no such file", look(path).err)
 }
+
+// Permission is given without a change of the content.
+func TestLook_SeesAChangeOfMode(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string][]byte{"a.key": nil})
+	path := filepath.Join(dir, "a.key")
+	before := look(path)
+	require.True(t, before.same(look(path)))
+	require.NoError(t, os.Chmod(path, 0o400))
+	require.False(t, before.same(look(path)))
+}

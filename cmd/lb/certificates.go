@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -99,18 +100,31 @@ func uncovered(t *rules.Table, store *certs.Store, acme *configs.ACME) (found []
 		}
 		automatic := acmeHostsOf(e, acme) // these may take a while, and /api/certificates tells of them
 		hosts := slices.DeleteFunc(e.Hosts(), func(h string) bool { return slices.Contains(automatic, h) })
-		if strings.HasPrefix(e.Rule.Hostname, "*.") {
-			hosts = append(hosts, e.Rule.Hostname)
+		advice := "add one to certs, or get one with tls: acme"
+		if name := filesAlone(e.Rule.Hostname); name != "" {
+			hosts, advice = append(hosts, name), "add one to certs"
 		}
 		hosts = slices.DeleteFunc(hosts, store.Covers)
 		switch {
 		case len(hosts) > 0:
-			found = append(found, uncoveredProblem(e, fmt.Sprintf("no certificate for %s; add one to certs, or get one with tls: acme", strings.Join(hosts, ", "))))
+			found = append(found, uncoveredProblem(e, fmt.Sprintf("no certificate for %s; %s", strings.Join(hosts, ", "), advice)))
 		case store.Empty() && len(automatic) == 0:
 			found = append(found, uncoveredProblem(e, "there is no certificate, so that every client is refused; add one to certs"))
 		}
 	}
 	return found
+}
+
+// filesAlone is the name of a host that ACME has no certificates for, a star or an
+// address, as a certificate has it; "": it is another.
+func filesAlone(host string) string {
+	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return a.String()
+	}
+	if strings.HasPrefix(host, "*.") {
+		return host
+	}
+	return ""
 }
 
 func uncoveredProblem(e *rules.Entry, reason string) rules.Problem {

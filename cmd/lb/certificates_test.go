@@ -78,6 +78,28 @@ func TestTLS_SaysWhatIsWrongWithCertificates(t *testing.T) {
 		fmt.Sprintf(`lb_certificate_expiry_seconds{name="www.arzur.net",source="file"} %g`, float64(leaf.NotAfter.Unix())))
 }
 
+// What ACME has no certificates for is not to be got there.
+func TestTLS_NamesThatNeedAFile(t *testing.T) {
+	a, dir := newAuthority(t), t.TempDir()
+	a.issue(filepath.Join(dir, "a.pem"), "arzur.net")
+	f := func(hostname, want string) {
+		t.Helper()
+		rules := fmt.Sprintf("certs: [{dir: %q}]\nservices: {web: {}}\nport_rules: [{source_port: 443, tls: true, hostname: %q, service: web}]\n", dir, hostname)
+		r := lb(t, "check", "-config", write(t, "rules.yml", rules))
+		require.Zero(t, r.code)
+		if want == "" {
+			require.Empty(t, r.stderr)
+			return
+		}
+		require.Contains(t, r.stderr, "no certificate for "+want+"\n")
+	}
+	f("arzur.net", "")
+	f("www.arzur.net", "www.arzur.net; add one to certs, or get one with tls: acme")
+	f("*.arzur.net", "*.arzur.net; add one to certs")
+	f("10.0.0.1", "10.0.0.1; add one to certs")
+	f("[::1]", "::1; add one to certs")
+}
+
 // secureClients ask over TLS until they are stopped: half of them for each
 // request on a new connection.
 type secureClients struct {
