@@ -145,6 +145,10 @@ func (b *Backend) Ejected(now int64) int64 {
 	return 0
 }
 
+// Ejections is how many times in a row live traffic has found the Backend
+// failing; 0 once it has answered again.
+func (b *Backend) Ejections() int { return int(b.rounds.Load()) }
+
 // Down says whether the active check has marked the Backend down.
 func (b *Backend) Down() bool { return b.down.Load() }
 

@@ -232,6 +232,9 @@ const handedOver = syscall.SIGUSR2
 func (s *server) loop(signals <-chan os.Signal) os.Signal {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
+	glance := time.NewTicker(ejectionsEvery)
+	defer glance.Stop()
+	var out ejections
 	var takeover chan error // of the successor under way
 	for {
 		select {
@@ -239,6 +242,8 @@ func (s *server) loop(signals <-chan os.Signal) os.Signal {
 			s.reload(v)
 		case err := <-s.failures:
 			s.logRejected(err)
+		case <-glance.C:
+			out = out.log(s.proxy.Table().Backends(), s.log)
 		case <-sweep.C:
 			s.retryListeners()
 			s.proxy.Retire(s.registry.Sweep(health.Now(), func(b *health.Backend) bool { return s.named[b] }))
