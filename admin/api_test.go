@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -213,4 +215,22 @@ func TestHealthz(t *testing.T) {
 	ready = true
 	d.Proxy.Stop()
 	f("/healthz", 503, "event loops: 2 do not answer\n")
+}
+
+func TestHealth_NamesWhatHasNoAddressAndTellsOfAServiceOnce(t *testing.T) {
+	d := newDesk(t, nil)
+	in, one, _ := twoRules(t)
+	in.Services[0].Instances[1] = rules.Instance{Host: "two.example"}
+	in.Rules = append(in.Rules, rules.Rule{Port: in.Rules[0].Port, Address: in.Rules[0].Address, Path: "/x", TargetPort: one.Port(), Service: "blog"})
+	d.use(in)
+	_, body := d.ask("GET", "/healthz?verbose")
+	require.Equal(t, "[+] ready\n[+] event loops\n[+] engine\n[+] rules\n[+] service blog: 1 of 1 servers usable; no address for two.example\nok\n", body)
+}
+
+func TestServer_MetricsAreClean(t *testing.T) {
+	d, _, _ := deskOf(t, nil)
+	_, body := d.ask("GET", "/metrics")
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	require.NoError(t, err)
+	require.Empty(t, problems)
 }

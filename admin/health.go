@@ -80,13 +80,21 @@ func (s *Server) parts() []part {
 	}
 	parts := append([]part{ready, loops, engine, rejected}, s.sources()...)
 	now := health.Now()
+	said := map[part]bool{}
 	for _, p := range s.pools() {
 		n := usable(p, now)
-		parts = append(parts, part{
+		v := part{
 			name:   "service " + p.Name,
 			well:   n > 0,
 			reason: fmt.Sprintf("%d of %d servers usable", n, len(p.Targets)),
-		})
+		}
+		if names := p.Unresolved(); names != nil {
+			v.reason += "; no address for " + strings.Join(names, ", ")
+		}
+		if !said[v] { // rules with different target ports have a Pool each
+			parts = append(parts, v)
+		}
+		said[v] = true
 	}
 	return parts
 }

@@ -24,10 +24,11 @@ type Match struct {
 	More        int         `json:"more,omitempty"` // rules for other hosts that Tried leaves out
 	Rule        *ruleView   `json:"rule"`           // the one that takes the request; null: none
 	SentPath    string      `json:"sent_path,omitempty"`
-	Location    string      `json:"location,omitempty"` // of a redirect by pattern
-	Status      int         `json:"status,omitempty"`   // of lb's own answer; missing: a server answers
-	Reason      string      `json:"reason,omitempty"`   // its word in the access log
-	Text        string      `json:"text,omitempty"`     // and for people
+	Location    string      `json:"location,omitempty"`   // of a redirect by pattern
+	NoAddress   []string    `json:"no_address,omitempty"` // names of servers that DNS knows nothing of, or that nobody has looked up
+	Status      int         `json:"status,omitempty"`     // of lb's own answer; missing: a server answers
+	Reason      string      `json:"reason,omitempty"`     // its word in the access log
+	Text        string      `json:"text,omitempty"`       // and for people
 }
 
 // triedView is one rule that a request is compared with.
@@ -40,7 +41,7 @@ type triedView struct {
 }
 
 // mostTried is how many rules an answer lists, unless more are for the host.
-const mostTried = 100
+const mostTried = 20
 
 // Explain says what becomes of a request at each listener that may get it. With
 // live it counts which servers are usable, and which certificate clients get. The
@@ -157,6 +158,7 @@ func (m *Match) forward(a *asked, e *rules.Entry, nobody bool) {
 			m.SentPath = string(sent.Path)
 		}
 	}
+	m.NoAddress = e.Pool.Unresolved()
 	if nobody {
 		m.fail("no_backend", "")
 	}

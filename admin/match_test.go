@@ -23,6 +23,7 @@ func shop(t *testing.T) *rules.Table {
 			{Host: "10.0.0.2", Addr: netip.MustParseAddr("10.0.0.2"), Port: 80, Weight: new(3), Backup: true},
 		}},
 		{Name: "nobody"},
+		{Name: "names", Instances: []rules.Instance{{Host: "dns.internal"}, {Host: "10.0.0.3", Addr: netip.MustParseAddr("10.0.0.3")}}},
 	}
 	local := netip.MustParseAddr("127.0.0.1")
 	table, problems := rules.Compile(rules.Input{Services: services, Rules: []rules.Rule{
@@ -36,7 +37,7 @@ func shop(t *testing.T) *rules.Table {
 		{Origin: "r.yml:8", Port: 81, Address: local, Hostname: "arzur.net", Service: "blog"},
 		{Origin: "r.yml:9", Port: 443, Protocol: rules.HTTPS, Service: "blog"},
 		{Origin: "r.yml:10", Port: 5432, Protocol: rules.SNI, Hostname: "db.net", Service: "blog"},
-		{Origin: "r.yml:11", Port: 53, Protocol: rules.UDP, Service: "blog"},
+		{Origin: "r.yml:11", Port: 53, Protocol: rules.UDP, Service: "names"},
 	}}, rules.NoBackends{})
 	require.Empty(t, problems)
 	return table
@@ -55,7 +56,7 @@ func TestExplain_SaysWhatBecomesOfARequest(t *testing.T) {
 	f(Question{URL: "arzur.net"}, "blog")
 	f(Question{URL: "http://ARZUR.net./api/x?y"}, "blog, as /x")
 	f(Question{URL: "http://arzur.net/a/../api"}, "blog, as /")
-	f(Question{URL: "http://10.0.0.9/", Header: []string{"Host: arzur.net", "X-Canary: yes"}}, "nobody: no server yet")
+	f(Question{URL: "http://10.0.0.9/", Header: []string{"Host: arzur.net", "X-Canary: yes"}}, "nobody, which has no server")
 	f(Question{URL: "http://arzur.net/dots/x/../y"}, "blog")
 	f(Question{URL: "http://arzur.net/dots/x.."}, "400 bad_path: the rewritten path has dot segments")
 	f(Question{URL: "http://old.net/x"}, "redirect 302/307 {scheme}://arzur.net{path}")
@@ -67,7 +68,7 @@ func TestExplain_SaysWhatBecomesOfARequest(t *testing.T) {
 	f(Question{URL: "https://arzur.net/"}, "blog")
 	f(Question{URL: "tls://db.net:5432"}, "blog")
 	f(Question{URL: "tls://x.net:5432"}, "no_rule: no rule matches this request")
-	f(Question{URL: "udp://1.2.3.4:53"}, "blog")
+	f(Question{URL: "udp://1.2.3.4:53"}, "names")
 }
 
 func TestExplain_SaysWhatTheQuestionLacks(t *testing.T) {
@@ -107,6 +108,12 @@ func TestMatch_ForPeople(t *testing.T) {
    10.0.0.1:80
    10.0.0.2:80  backup
 `, "'", "`"))
+	f(Question{URL: "udp://x.net:53"}, `*:53/udp  x.net
+  yes  *  r.yml:11
+-> names
+   10.0.0.3:53
+   dns.internal  no address
+`)
 	f(Question{URL: "http://x.net:443"}, `*:443/https  GET  x.net/
 the port speaks https
   yes  *  r.yml:9
@@ -127,9 +134,9 @@ func TestExplain_LeavesRulesOfOtherHostsOut(t *testing.T) {
 	answers, err := Explain(table, &Question{URL: "http://zz.net"}, false, nil)
 	require.NoError(t, err)
 	require.Len(t, answers[0].Tried, mostTried)
-	require.Equal(t, 101, answers[0].More)
+	require.Equal(t, 181, answers[0].More)
 	require.True(t, answers[0].Tried[mostTried-1].Takes, "the one for any host is listed")
-	require.Contains(t, answers[0].String(), "101 more, for other hosts\n")
+	require.Contains(t, answers[0].String(), "181 more, for other hosts\n")
 }
 
 func TestAPI_Match(t *testing.T) {
@@ -161,6 +168,7 @@ func TestAPI_Match(t *testing.T) {
 	got = ask(url.Values{})
 	require.Equal(t, "503 no_backend: no server of this service is usable", got.outcome())
 	require.False(t, got.Served())
+	require.Equal(t, "ejected for 2s: broken response", (&targetView{Weight: 1, State: "ejected", Reason: "ejected for 2s: broken response"}).about())
 
 	got = ask(url.Values{"header": {"Host: old.example"}})
 	require.Equal(t, 301, got.Status)

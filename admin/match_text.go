@@ -46,17 +46,22 @@ func (m *Match) servers() string {
 		for _, t := range m.Rule.Targets {
 			add("   "+t.Address, t.about())
 		}
+		for _, name := range m.NoAddress {
+			add("   "+name, "no address")
+		}
 	})
 }
 
 // about is what there is to know of a server, in words.
 func (t *targetView) about() string {
 	var facts []string
-	if t.State != "" {
+	switch {
+	case strings.HasPrefix(t.Reason, t.State) && t.Reason != "": // "ejected for 1s: ..."
+		facts = append(facts, t.Reason)
+	case t.Reason != "":
+		facts = append(facts, t.State+": "+t.Reason)
+	case t.State != "":
 		facts = append(facts, t.State)
-	}
-	if t.Reason != "" {
-		facts[0] += ": " + t.Reason
 	}
 	if t.Backup {
 		facts = append(facts, "backup")
@@ -80,8 +85,8 @@ func (m *Match) outcome() string {
 		return m.Rule.Redirect
 	case m.SentPath != "":
 		return m.Rule.Service + ", as " + m.SentPath
-	case len(m.Rule.Targets) == 0:
-		return m.Rule.Service + ": no server yet"
+	case len(m.Rule.Targets)+len(m.NoAddress) == 0:
+		return m.Rule.Service + ", which has no server"
 	}
 	return m.Rule.Service
 }

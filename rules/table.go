@@ -159,18 +159,23 @@ func (e *Entry) target() string {
 	return b.String()
 }
 
-// unresolved names the servers that have no address yet.
+// unresolved says which servers have no address yet.
 func (p *Pool) unresolved() string {
+	if names := p.Unresolved(); names != nil {
+		return " yet; " + strings.Join(names, ", ") + " is looked up at run time"
+	}
+	return ""
+}
+
+// Unresolved lists the names of servers that have no address.
+func (p *Pool) Unresolved() []string {
 	var names []string
 	for _, inst := range p.Service.Instances {
-		if !inst.Addr.IsValid() {
+		if !inst.Addr.IsValid() && !slices.Contains(names, inst.Host) {
 			names = append(names, inst.Host)
 		}
 	}
-	if names == nil {
-		return ""
-	}
-	return " yet; " + strings.Join(names, ", ") + " is looked up at run time"
+	return names
 }
 
 // uneven says whether t's weight is worth a word.
