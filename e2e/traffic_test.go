@@ -156,7 +156,7 @@ func (l *traffic) stop() {
 	if failed := l.failures(); len(failed) > 0 {
 		require.Fail(l.t, "requests failed", "%d of %d:\n%s", len(failed), l.answered+len(failed), strings.Join(failed[:min(20, len(failed))], "\n"))
 	}
-	require.Greater(l.t, l.answered, 50, "was there any traffic?")
+	require.Greater(l.t, l.answered, 10, "was there any traffic?")
 	l.t.Logf("%d requests, none failed, versions %v", l.answered, l.versions)
 	l.wrk.stop()
 }

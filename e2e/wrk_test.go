@@ -61,7 +61,7 @@ func (w *wrk) stop() {
 	answered, failed, err := parseWrk(w.output.String())
 	require.NoError(w.t, err, "%s", &w.output)
 	require.Zero(w.t, failed, "wrk saw requests fail:\n%s", &w.output)
-	require.Greater(w.t, answered, 50, "was there any traffic?")
+	require.Greater(w.t, answered, 10, "was there any traffic?")
 	w.t.Logf("wrk: %d requests, none failed", answered)
 }
 
