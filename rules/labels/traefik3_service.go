@@ -223,6 +223,7 @@ func (d *traefik3Decoder) addServices() {
 	}
 	for _, name := range sortedNames(d.services) {
 		s := newService3(d.services[name])
+		s.group.Service.Name += d.apart("http", name, d.routers)
 		d.own[name] = s
 		d.report(s.element, s.unsafe)
 		for _, f := range s.warnings {
@@ -282,7 +283,7 @@ func (d *traefik3Decoder) target(name string, s *service3) target3 {
 	if s == nil {
 		return target3{service: name}
 	}
-	return target3{service: name, serverHost: s.serverHost, refuse: s.refuse, middlewares: s.middlewares}
+	return target3{service: s.group.Service.Name, serverHost: s.serverHost, refuse: s.refuse, middlewares: s.middlewares}
 }
 
 func (d *traefik3Decoder) part(p part3) target3 {

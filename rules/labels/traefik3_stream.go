@@ -16,18 +16,20 @@ type streams struct {
 	*traefik3Decoder
 	network  string
 	refuse   map[string]string // why a service cannot be used, by its name in labels
+	only     map[string]string // what our name of a service has besides, likewise
 	fallback string            // the service of routers that name none, "" if there are several
 }
 
 // addStreams makes the rules and groups of TCP or UDP routers and services.
 func (d *traefik3Decoder) addStreams(network string) {
-	t := &streams{traefik3Decoder: d, network: network, refuse: make(map[string]string)}
+	t := &streams{traefik3Decoder: d, network: network, refuse: make(map[string]string), only: make(map[string]string)}
 	routers, services := t.elements("routers"), t.elements("services")
 	if len(routers) > 0 && len(services) == 0 {
 		services[d.s.Service] = newElement(d.s.Service, d.s)
 	}
 	for _, name := range sortedNames(services) {
 		t.fallback = name
+		t.only[name] = d.apart(network, name, routers)
 		t.addService(name, services[name])
 	}
 	if len(services) > 1 {
@@ -49,7 +51,7 @@ func (t *streams) elements(group string) map[string]*element {
 	return found
 }
 
-func (t *streams) service(name string) string { return name + "@" + t.network }
+func (t *streams) service(name string) string { return name + t.only[name] + "@" + t.network }
 
 func (t *streams) addService(name string, e *element) {
 	unsafe := e.doubt("loadBalancer.server", "loadBalancer.proxyProtocol")

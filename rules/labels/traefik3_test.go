@@ -421,3 +421,41 @@ func TestTraefik3_MiddlewaresOfServices(t *testing.T) {
 	w = Decode(served(middlewares+part+"traefik.http.services.s.middlewares=cut"), nil)
 	require.Equal(t, `service "s" has middlewares, which is not supported yet for a part of a weighted service`, w.Rules[0].Refuse)
 }
+
+// Stacks that know nothing of each other have the same names.
+func TestTraefik3_ServicesOfTwoStacks(t *testing.T) {
+	stack := func(name, router string) *Subject {
+		return &Subject{Name: name, Service: name, Group: name, Origin: "container " + name, Ports: []uint16{80}, Labels: map[string]string{
+			"traefik.http.routers.web.rule": router, "traefik.http.services.web.loadbalancer.server.port": "80",
+			"traefik.tcp.routers.web.rule": "HostSNI(`" + name[:1] + "`)", "traefik.tcp.routers.web.tls": "true", "traefik.tcp.services.web.loadbalancer.server.port": "81",
+		}}
+	}
+	a, b, b2, c := stack("a", "Host(`a`)"), stack("b", "Host(`b`)"), stack("b2", "Host(`b`)"), stack("c", "Host(`a`)")
+	c.Labels["traefik.tcp.routers.web.rule"] = "HostSNI(`a`)"
+	o := DefaultOptions
+	o.Shared = Share([]*Subject{a, b, b2, c}, &o)
+	f := func(s *Subject, http, tcp string, other ...string) {
+		t.Helper()
+		w := Decode(s, &o)
+		require.Len(t, w.Rules, 2)
+		require.Equal(t, []string{http, tcp}, []string{w.Rules[0].Service, w.Rules[1].Service})
+		require.Equal(t, []string{http, tcp}, []string{w.Groups[0].Service.Name, w.Groups[1].Service.Name})
+		var got []string
+		for _, p := range w.Problems {
+			require.Contains(t, p.Reason, "are defined otherwise by container a; the two are kept apart")
+			got = append(got, p.Other)
+		}
+		require.Equal(t, other, got)
+	}
+	labels := []string{"container a: label traefik.http.routers.web.rule", "container a: label traefik.tcp.routers.web.rule"}
+	f(a, "web", "web@tcp")
+	f(b, "web@Host-b", "web@HostSNI-b@tcp", labels...)
+	f(b2, "web@Host-b", "web@HostSNI-b@tcp", labels...)
+	f(c, "web", "web@tcp")
+
+	// On purpose: one service, each with routers of its own.
+	delete(c.Labels, "traefik.http.routers.web.rule")
+	c.Labels["traefik.http.routers.other.rule"] = "Host(`c`)"
+	o.Shared = Share([]*Subject{a, c}, &o)
+	f(c, "web", "web@tcp")
+}
