@@ -33,14 +33,14 @@ func (c *client) misdirected(host []byte) bool {
 	if len(host) == 0 || string(host) == s.serverName || string(host) == s.covered {
 		return false
 	}
-	name := string(host)
+	name := strings.TrimRight(string(host), ".") // a server behind may take "a.test.." for a.test
 	if config == nil || !covers(config, s.name, name) {
 		return true
 	}
 	if own, its := configFor(config, s.name), configFor(config, name); own != its && (own.ClientAuth != tls.NoClientCert || its.ClientAuth != tls.NoClientCert) {
 		return true
 	}
-	s.covered = name
+	s.covered = string(host)
 	return false
 }
 

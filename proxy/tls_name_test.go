@@ -68,9 +68,11 @@ func withClientAuth(b *tlsBed) {
 func TestTLS_OtherNamesDoNotGetAroundClientCertificates(t *testing.T) {
 	b := newTLSBed(t, withClientAuth, echo(t))
 	c := b.dialTLS()
-	res, _ := ask(t, c, "GET / HTTP/1.1\r\nHost: b.test\r\n\r\n")
-	require.Equal(t, 421, res.StatusCode)
-	res, _ = ask(t, c, getA)
+	for _, host := range []string{"b.test", "B.test", "b.test.", "b.test..", "b.test:1", "b.test...:1"} {
+		res, _ := ask(t, c, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+		require.Equal(t, 421, res.StatusCode, host)
+	}
+	res, _ := ask(t, c, getA)
 	require.Equal(t, 200, res.StatusCode)
 }
 
