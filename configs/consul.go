@@ -35,6 +35,7 @@ func (v value) consul() *discovery.ConsulConfig {
 		"require":            into(&c.Require, oneOf("passing", "warning")),
 		"tagged_address":     into(&c.TaggedAddress, value.text),
 		"kv":                 into(&c.KV, value.text),
+		"cache":              into(&c.Cache, value.fileName),
 		"connections":        into(&c.Connections, within(1, 1<<16)),
 		"register":           func(v value) { c.Register = v.register() },
 		"exposed_by_default": into(&c.Labels.ExposedByDefault, value.boolean),

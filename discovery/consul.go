@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -85,6 +86,8 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 		news:     true,
 	}
 	c.begin(c.Log)
+	w.remind(c.readCache())
+	defer w.saveLast()
 	defer w.running.Wait()
 	defer cancel()
 	w.start()
@@ -96,6 +99,10 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 			return nil
 		case <-rest:
 			rest = nil
+		case <-w.patience:
+			w.hasty = true
+		case <-w.save:
+			w.saveNow()
 		case <-c.wake():
 			w.want()
 		case f := <-w.answers:
@@ -109,12 +116,13 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 			if !w.published && w.Config.Register != nil {
 				w.running.Go(w.register) // not earlier: there were no rules to serve
 			}
-			w.news, w.urgent, w.published = false, false, true
+			w.news, w.urgent, w.published, w.unsaved = false, false, true, true
 			publish(s)
 		}
 		if w.listed && !w.known.Load() && w.answered() {
 			w.known.Store(true)
 		}
+		w.remember()
 	}
 }
 
@@ -140,16 +148,25 @@ type consulWatch struct {
 	published bool
 	news      bool // there is something to publish
 	urgent    bool // an instance is not to get requests any more
+
+	reminded   map[consulQuery][]consulInstance // what the cache says
+	patience   <-chan time.Time                 // ends the wait for what is newer than that
+	hasty      bool                             // it has ended
+	save       <-chan time.Time                 // when to write the cache
+	unsaved    bool                             // there is something that is not in it
+	saving     bool                             // it is being written
+	unwritable bool                             // the last time that failed
 }
 
 // start asks the questions that are always asked.
 func (w *consulWatch) start() {
 	w.waiting = 1
-	w.running.Go(w.followCatalog)
+	names := w.catalog
+	w.running.Go(func() { w.followCatalog(names) })
 	if w.Config.KV != "" && w.ParseFragment != nil {
 		w.waiting++
-		w.fragments.last = make(map[string]Fragment)
-		w.running.Go(w.followKV)
+		values := maps.Clone(w.fragments.values)
+		w.running.Go(func() { w.followKV(values) })
 	}
 }
 
@@ -176,7 +193,7 @@ func (w *consulWatch) takeMore() {
 // complete says whether there is something to publish: at first, when all that is
 // asked has had an answer, be it an error. Afterwards nobody waits for what is new.
 func (w *consulWatch) complete() bool {
-	if w.published {
+	if w.published || w.hasty {
 		return true
 	}
 	return w.waiting == 0 && w.answered()
@@ -241,6 +258,10 @@ func (w *consulWatch) watchServices() {
 	for q := range matter {
 		if w.services[q] == nil {
 			w.services[q] = newConsulService(q.name)
+			if !w.known.Load() {
+				w.services[q].instances = w.reminded[q]
+				w.services[q].group(q.name)
+			}
 			w.follow(q, w.services[q])
 		}
 	}

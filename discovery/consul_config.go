@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type ConsulConfig struct {
 	TaggedAddress string        // lan, wan, ...: which of several addresses; "": the service's
 	KV            string        // prefix of the keys that hold rules; "": none
 	Connections   int           // that queries about services may hold; with more services they are scouted; 0: DefaultConsulConnections
+	Cache         string        // file that keeps what Consul said, for a start while it does not answer; "": none
 	Register      *ConsulMyself // how the program appears in Consul; nil: not at all
 
 	Labels labels.Options
@@ -81,6 +83,11 @@ func (c *ConsulConfig) Validate() error {
 	}
 	if err := checkConsulAddress(c.Address); err != nil {
 		return fmt.Errorf("address %q: %w", c.Address, err)
+	}
+	if c.Cache != "" {
+		if info, err := os.Stat(filepath.Dir(c.Cache)); err != nil || !info.IsDir() {
+			return fmt.Errorf("cache %q: its folder does not exist", c.Cache)
+		}
 	}
 	if err := checkTagPrefix(c.TagPrefix); err != nil {
 		return fmt.Errorf("tag_prefix %q: %w", c.TagPrefix, err)

@@ -22,6 +22,7 @@ type consulHealth struct {
 	log     *zap.Logger
 	failing map[string]consulFailure // by question
 	back    chan struct{}            // closed when a question is answered again
+	cached  time.Time                // of what is in use until there is an answer; zero: there is nothing
 }
 
 type consulFailure struct {
@@ -54,6 +55,13 @@ func (h *consulHealth) begin(log *zap.Logger) {
 	h.log = log
 	h.failing = make(map[string]consulFailure)
 	h.back = make(chan struct{})
+}
+
+// recall notes that what Consul said then is in use until it answers.
+func (h *consulHealth) recall(at time.Time) {
+	h.state.Lock()
+	defer h.state.Unlock()
+	h.cached = at
 }
 
 // failed notes that a question has no answer. It logs the first one for a reason.
@@ -109,7 +117,7 @@ func (h *consulHealth) Report() Report {
 	h.state.Lock()
 	defer h.state.Unlock()
 	heard := h.known.Load()
-	r := Report{Well: heard && len(h.failing) == 0, Unheard: !heard, Text: fmt.Sprintf("%d services", h.crowd.Load())}
+	r := Report{Well: heard && len(h.failing) == 0, Unheard: !heard && h.cached.IsZero(), Text: fmt.Sprintf("%d services", h.crowd.Load())}
 	if len(h.failing) == 0 {
 		if !heard {
 			r.Text = "has not answered yet"
@@ -124,8 +132,13 @@ func (h *consulHealth) Report() Report {
 		}
 	}
 	r.Text = fmt.Sprintf("what it said %s ago stays in use; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
-	if !heard {
+	switch {
+	case heard:
+	case h.cached.IsZero():
 		r.Text = fmt.Sprintf("has not answered for %s; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
+	default:
+		r.Age = time.Since(h.cached)
+		r.Text = fmt.Sprintf("has not answered yet; what it said at %s is in use; %s: %v", h.cached.Format(time.DateTime), oldest, h.failing[oldest].err)
 	}
 	if more := len(h.failing) - 1; more > 0 {
 		r.Text += fmt.Sprintf(" (and %d more queries)", more)

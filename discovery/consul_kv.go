@@ -23,13 +23,21 @@ const (
 // consulFragments is what the KV store holds, by key. It is Watch's.
 type consulFragments struct {
 	last     map[string]Fragment // as of the last good value
+	values   map[string][]byte   // the last good ones
 	rejected []rules.Problem     // about values that do not count
 }
 
-// followKV keeps an eye on the keys that hold rules.
-func (w *consulWatch) followKV() {
+// take takes over a good value.
+func (f *consulFragments) take(key string, value []byte, fragment Fragment) {
+	if f.last == nil {
+		f.last, f.values = make(map[string]Fragment), make(map[string][]byte)
+	}
+	f.last[key], f.values[key] = fragment, value
+}
+
+// followKV keeps an eye on the keys that hold rules; last are those of the cache.
+func (w *consulWatch) followKV(last map[string][]byte) {
 	first := true
-	last := make(map[string][]byte)
 	kv := w.client.KV()
 	ask(w.ctx, w, question[api.KVPairs]{
 		what:  "kv " + w.Config.KV,
@@ -75,6 +83,7 @@ func values(pairs api.KVPairs) map[string][]byte {
 // before in force.
 func (f *consulFragments) update(now map[string][]byte, changed map[string]Fragment) {
 	maps.DeleteFunc(f.last, func(key string, _ Fragment) bool { _, there := now[key]; return !there })
+	maps.DeleteFunc(f.values, func(key string, _ []byte) bool { _, there := now[key]; return !there })
 	f.rejected = slices.DeleteFunc(f.rejected, func(p rules.Problem) bool {
 		_, again := changed[p.Other]
 		_, there := now[p.Other]
@@ -83,7 +92,7 @@ func (f *consulFragments) update(now map[string][]byte, changed map[string]Fragm
 	for _, key := range slices.Sorted(maps.Keys(changed)) {
 		fragment := changed[key]
 		if !slices.ContainsFunc(fragment.Problems, func(p rules.Problem) bool { return p.Fatal }) {
-			f.last[key] = fragment
+			f.take(key, now[key], fragment)
 			continue
 		}
 		_, before := f.last[key]

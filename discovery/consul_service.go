@@ -40,10 +40,9 @@ func newConsulService(name string) *consulService {
 	return &consulService{name: name, changed: make(chan struct{}, 1)}
 }
 
-// followCatalog keeps an eye on which services there are.
-func (w *consulWatch) followCatalog() {
+// followCatalog keeps an eye on which services there are; last are those of the cache.
+func (w *consulWatch) followCatalog(last []string) {
 	first, listed := true, false
-	var last []string
 	ask(w.ctx, w, question[map[string][]string]{
 		what: "catalog",
 		ask:  w.client.Catalog().Services,

@@ -102,3 +102,29 @@ func TestConsul_NoHandOverWhileItIsGone(t *testing.T) {
 	require.Zero(t, p.exit())
 	require.Equal(t, "200 two /", visit(t, port))
 }
+
+// TestConsul_StartsFromTheCacheWhileItIsGone: so it does after a power cut.
+func TestConsul_StartsFromTheCacheWhileItIsGone(t *testing.T) {
+	a := startAgent(t)
+	port, admin := freePort(t), freePort(t)
+	a.register("blog", "blog", testPort(t, "one"), nil, fmt.Sprint("lb.source_port=", port))
+	file := write(t, "rules.yml", fmt.Sprintf("sources: {consul: {address: %q, cache: consul.json}}\nadmin: {address: %q}\n", a.address, local(admin)))
+	p := start(t, "-config", file)
+	require.Equal(t, "200 one /", visit(t, port))
+	p.signal(syscall.SIGTERM)
+	require.Zero(t, p.exit())
+	require.NoError(t, a.Process.Kill())
+	a.exit()
+
+	p = start(t, "-config", file)
+	require.Equal(t, "200 one /", visit(t, port))
+	require.Contains(t, curl(t, "http://"+local(admin)+"/healthz?verbose"), "[!] source consul: has not answered yet; what it said at 2")
+	handOver(t, p) // its successor knows as much
+	require.Zero(t, p.exit())
+	require.Equal(t, "200 one /", visit(t, port))
+	a.launch(t)
+	a.await("Synced node info")
+	a.register("blog", "blog", testPort(t, "two"), nil, fmt.Sprint("lb.source_port=", port))
+	p.await("rule changed")
+	require.Equal(t, "200 two /", visit(t, port))
+}
