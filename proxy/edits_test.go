@@ -126,8 +126,8 @@ func TestApply_ListenersComeAndGo(t *testing.T) {
 	require.Equal(t, "a", body)
 	b.rule = second
 	b.apply()
-	require.Eventually(t, func() bool { return !b.accepting() }, eventually, tick)
 	require.Contains(t, talk(kept, "/"), "Connection: close\r\n", "a connection of a removed listener is answered once more")
+	require.Eventually(t, func() bool { return !b.accepting() }, eventually, tick)
 
 	// A port that cannot be had changes nothing.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
