@@ -142,6 +142,7 @@ type consulWatch struct {
 	scouting  bool // for good: services were more than connections
 	wishes    []consulWish
 	misnamed  []rules.Problem // wanted names that cannot be read
+	unread    []rules.Problem // tags that nobody reads
 	fragments consulFragments
 	decoded   int // label sets when all were read last
 	waiting   int // questions never answered, those about services apart

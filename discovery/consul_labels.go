@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/consul/api"
+
+	"arzur.net/lb/rules"
 )
 
 // fabioPrefix begins the tags of fabio, which are whole labels, without a value.
@@ -109,6 +111,25 @@ func (c *ConsulConfig) routes(tag string) bool {
 	tag = strings.TrimSpace(tag)
 	return tag == prefix || strings.HasPrefix(tag, prefix+".") ||
 		strings.HasPrefix(tag, "traefik.") || strings.HasPrefix(tag, fabioPrefix)
+}
+
+// misspelt are the tags of the catalog that would ask for requests in lower case:
+// nobody reads them, which else would show nowhere.
+func (c *ConsulConfig) misspelt(services map[string][]string) (problems []rules.Problem) {
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		for _, tag := range services[name] {
+			lower := strings.ToLower(tag)
+			root := len(lower) - len(strings.TrimLeft(lower, "abcdefghijklmnopqrstuvwxyz")) + 1
+			if root >= min(len(tag), len(lower)) || tag[:root] == lower[:root] || !c.routes(lower[:root]) {
+				continue
+			}
+			problems = append(problems, rules.Problem{
+				Origin: "consul service " + name,
+				Reason: fmt.Sprintf("tag %q is not read; did you mean %q? It is written in lower case", tag, lower[:root]+tag[root:]),
+			})
+		}
+	}
+	return problems
 }
 
 // labelled says whether labels ask for anything, which exposes who bears them.

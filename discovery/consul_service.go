@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"arzur.net/lb/rules"
 )
 
 const (
@@ -43,6 +45,7 @@ func newConsulService(name string) *consulService {
 // followCatalog keeps an eye on which services there are; last are those of the cache.
 func (w *consulWatch) followCatalog(last []string) {
 	first, listed := true, false
+	var problems []rules.Problem
 	ask(w.ctx, w, question[map[string][]string]{
 		what: "catalog",
 		ask:  w.client.Catalog().Services,
@@ -55,14 +58,15 @@ func (w *consulWatch) followCatalog(last []string) {
 		anew:  w.changedAll, // equal indexes need not be of equal answers
 		use: func(services map[string][]string) {
 			poke(w.scout.now) // there is no news but of some service
-			names := w.routed(services)
-			if slices.Equal(names, last) && listed {
+			names, unread := w.routed(services), w.Config.misspelt(services)
+			if slices.Equal(names, last) && slices.Equal(unread, problems) && listed {
 				return
 			}
-			last, listed = names, true
+			last, problems, listed = names, unread, true
 			w.tell(func() {
 				w.heard(&first)
-				w.listed = true
+				w.news = w.news || !slices.Equal(unread, w.unread)
+				w.listed, w.unread = true, unread
 				w.catalog = names
 				w.watchServices()
 			})

@@ -109,6 +109,7 @@ func (w *consulWatch) snapshot() Snapshot {
 	}
 	w.fragments.addTo(&a)
 	a.Warnings = append(a.Warnings, w.misnamed...)
+	a.Warnings = append(a.Warnings, w.unread...)
 	a.Services = a.services.list
 	return a.Snapshot
 }
