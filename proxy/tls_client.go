@@ -81,12 +81,15 @@ func (c *client) awaitHello(data []byte) {
 
 // takeHello begins the handshake once the ClientHello in data is whole.
 func (c *client) takeHello(data []byte) (begun bool) {
-	if loop.HelloEnd(data) || len(data) > helloAhead {
-		c.greet(data)
-		return true
+	switch {
+	case loop.HelloEnd(data):
+		c.SetDeadline(c.tls.by) // it was in time, and what follows may have to wait for a worker
+	case len(data) <= helloAhead:
+		c.keep(data)
+		return false
 	}
-	c.keep(data)
-	return false
+	c.greet(data)
+	return true
 }
 
 // greet begins the handshake with a ClientHello, or has it wait for its turn.
@@ -104,7 +107,6 @@ func (c *client) greet(hello []byte) {
 	case waits:
 		c.keep(hello)
 		s.waits = true
-		c.SetDeadline(s.by)
 		return
 	}
 	s.config, s.checked = config, k.loop.Now()
