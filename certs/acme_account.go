@@ -213,9 +213,12 @@ func (a *ACME) readAccountKey(ctx context.Context) (crypto.Signer, error) {
 	if err != nil {
 		return nil, &cacheError{fmt.Errorf("read account key: %w", err)}
 	}
+	if len(data) == 0 {
+		return nil, autocert.ErrCacheMiss // the machine went down while it was written
+	}
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, &cacheError{fmt.Errorf("%s in the cache: not in PEM format", accountKeyName)}
+		return nil, &cacheError{fmt.Errorf("%s in the cache: not in PEM format; remove it to have another account made", accountKeyName)}
 	}
 	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
 		return key, nil // autocert's

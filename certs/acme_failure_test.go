@@ -127,6 +127,23 @@ func TestACME_AnAccountThatTheCAForgotIsMadeAgain(t *testing.T) {
 	require.Equal(t, 2, asked)
 }
 
+func TestACME_AnAccountKeyThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	p := newPebble(t, long)
+	f := func(key string) *client {
+		cache := folder(t)
+		require.NoError(t, cache.Put(t.Context(), accountKeyName, []byte(key)))
+		c := p.newClient(t, cache, nil)
+		p.behind(c.ACME)
+		c.SetHosts([]string{name}, []string{HTTP01})
+		c.run(t)
+		return c
+	}
+	f("").awaitCertificate(t, name, nil) // a file that a crash has left empty
+	broken := f("no key").await(t, name, failed)
+	require.Contains(t, broken.Error, "acme_account+key in the cache: not in PEM format; remove it")
+}
+
 func TestACME_BackOffOutlivesTheProgram(t *testing.T) {
 	t.Parallel()
 	p := newPebble(t, long)
