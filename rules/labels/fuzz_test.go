@@ -18,6 +18,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("traefik.http.routers.x.rule=Host(`x`)\ntraefik.http.routers.x.middlewares=m\ntraefik.http.middlewares.m.chain.middlewares=m", "")
 	f.Add("traefik.http.middlewares.r.redirectscheme.scheme=https\ntraefik.http.routers.r.middlewares=r\ntraefik.http.services.s.loadbalancer.healthcheck.headers.X=\x00", "!Label(`a`, `b`)")
 	f.Add("traefik.http.services.w.weighted.services[0].name=s\ntraefik.http.routers.r.service=w\ntraefik.docker.network=n", "LabelRegex(`a`, `b`)")
+	f.Add("traefik.http.routers.x.rule=!Host(`a`, `{b:[a-z]+}`) || (Headers(`c`, \"d\"))\ntraefik.http.routers.x.rulesyntax=v2\nlb.allow=x", "")
 	f.Fuzz(func(t *testing.T, lines, constraints string) {
 		s := subject(lines)
 		before := maps.Clone(s.Labels)
