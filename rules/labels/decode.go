@@ -76,6 +76,11 @@ func (o *Options) Validate() error {
 	return nil
 }
 
+// mentions says whether the configuration itself reads a label, which may have any name then.
+func (o *Options) mentions(key string) bool {
+	return strings.Contains(o.Constraints, key) || strings.Contains(o.DefaultRule, key)
+}
+
 // sortedKeys are the names of the labels, so that every walk over them is in one order.
 func (s *Subject) sortedKeys() []string { return slices.Sorted(maps.Keys(s.Labels)) }
 

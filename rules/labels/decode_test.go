@@ -72,6 +72,23 @@ func TestDecode_Constraints(t *testing.T) {
 	require.ErrorContains(t, o.Validate(), "constraints \"Label(`env`)\": column 1")
 }
 
+// Whoever configures a constraint chooses the label, under our own words too.
+func TestDecode_LabelsOfTheConfigurationAreKnown(t *testing.T) {
+	f := func(constraints, lines string, problem ...string) {
+		t.Helper()
+		o := DefaultOptions
+		o.Constraints = constraints
+		w := Decode(subject(lines), &o)
+		require.Len(t, w.Rules, 1)
+		require.Equal(t, problem, problems(w))
+	}
+	const router = "traefik.http.routers.x.rule=Host(`x`)\n"
+	f("Label(`traefik.constraint-label`, `front`)", router+"traefik.constraint-label=front")
+	f("Label(`lb.tier`, `front`)", "lb.tier=front")
+	f("LabelRegex(`lb.hostname`, `a`)", "lb.hostname=a")
+	f("", router+"traefik.constraint-label=front", "traefik.constraint-label: unknown label")
+}
+
 func TestDecode_DefaultRule(t *testing.T) {
 	w := Decode(subject("com.docker.compose.service=blog\nio.rancher.stack.name=shop\nfoo=bar"), nil)
 	require.Empty(t, w.Problems)

@@ -46,6 +46,7 @@ func decodeOwn(s *Subject, o *Options, w *Wants) {
 		rest, ours := strings.CutPrefix(key, ownPrefix)
 		switch v := s.label(w, key); {
 		case !ours || isShared(key):
+		case !ownWords[rest] && !strings.Contains(rest, ".") && o.mentions(key): // no word of ours, but somebody's
 		case v.text == "":
 			v.warn("it has no value, and counts as if it were not there")
 		default:

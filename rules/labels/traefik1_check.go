@@ -17,6 +17,7 @@ func (f *frontend) check() (refuse string, known bool) {
 		m, ok := meaning1(p)
 		known = known || ok
 		switch {
+		case !ok && f.o.mentions(v.key):
 		case !ok:
 			if f.unknown(p, v) {
 				refuse = "unknown label " + v.key + ", which may be meant to protect"
