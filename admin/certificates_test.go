@@ -90,3 +90,24 @@ func TestExplain_SaysWhichCertificateClientsGet(t *testing.T) {
 		f("https://10.0.0.1", "certificate for default.net until 2100-01-02T00:00:00Z")
 	})
 }
+
+func TestHealth_NamesCertificatesThatEnd(t *testing.T) {
+	var store certs.Store
+	d := newDesk(t, func(c *Config) { c.Certs = &store })
+	f := func(want string, ends ...time.Duration) {
+		t.Helper()
+		var list []*certs.Certificate
+		for i, in := range ends {
+			name := fmt.Sprintf("%c.net", 'a'+i)
+			c, err := certs.New(certificate(t, time.Now().Add(in), name), certs.FromFile, name+".pem")
+			require.NoError(t, err)
+			list = append(list, c)
+		}
+		store.SetFiles(list, nil)
+		_, body := d.ask("GET", "/healthz?verbose")
+		require.Regexp(t, `^\[\+\] ready\n\[\+\] event loops\n\[\+\] engine\n\[\+\] rules\n`+want+`ok\n$`, body)
+	}
+	f("", 1000*time.Hour)
+	f(`\[!\] certificates: b.net.pem expires in 9 days, on .*; renew it\n`, 1000*time.Hour, 230*time.Hour)
+	f(`\[!\] certificates: .*; renew it, and 1 more, see /api/rejected\n`, 200*time.Hour, 230*time.Hour)
+}

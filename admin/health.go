@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func (s *Server) parts() []part {
 	if n := s.countRejected(); n > 0 {
 		rejected.well, rejected.reason = false, fmt.Sprintf("%d rejected, see /api/rejected", n)
 	}
-	parts := append([]part{ready, loops, engine, rejected}, s.sources()...)
+	parts := slices.Concat([]part{ready, loops, engine, rejected}, s.endings(), s.sources())
 	now := health.Now()
 	said := map[part]bool{}
 	for _, p := range s.pools() {
@@ -97,6 +98,22 @@ func (s *Server) parts() []part {
 		said[v] = true
 	}
 	return parts
+}
+
+// endings are the certificates that end soon or have ended; none is no part.
+func (s *Server) endings() []part {
+	if s.Certs == nil {
+		return nil
+	}
+	ends := s.Certs.Endings()
+	if len(ends) == 0 {
+		return nil
+	}
+	reason := ends[0].Origin + " " + ends[0].Reason
+	if n := len(ends) - 1; n > 0 {
+		reason += fmt.Sprintf(", and %d more, see /api/rejected", n)
+	}
+	return []part{{name: "certificates", reason: reason}}
 }
 
 // sources are those besides files. What one that fails last announced is served,
