@@ -151,6 +151,9 @@ func (s *Server) handler() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, index)
 	})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, fmt.Sprintf("%s is not here, but this is:\n\n%s", r.URL.Path, index), http.StatusNotFound)
+	})
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.Handle("GET /metrics", s.metrics())
 	mux.HandleFunc("GET /api/rules", s.rules)

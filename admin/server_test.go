@@ -125,8 +125,9 @@ func TestServer_IndexNamesEveryEndpoint(t *testing.T) {
 			require.Equal(t, want, status, path)
 		}
 	}
-	status, _ := d.ask("GET", "/nothing")
+	status, body := d.ask("GET", "/api/status")
 	require.Equal(t, 404, status)
+	require.Contains(t, body, "/api/status is not here, but this is:\n\nlb admin\n")
 }
 
 func TestServer_OnlyGETUnlessSaid(t *testing.T) {
