@@ -122,12 +122,12 @@ func (s *stack) merge(l *loader, m member) {
 // misspelt reports a key that is nearly one of ours. All others are the
 // orchestrator's.
 func (m member) misspelt() {
-	if m.key == "healthcheck" {
+	if m.key == "healthcheck" || m.key == "external_links" {
 		return // Docker's own
 	}
-	ours := map[string]bool{"lb_config": true, "health_check": true, "external_ips": true}
-	if hint := didYouMean(m.key, ours); hint != "" {
-		m.warn(false, "has no effect%s", hint)
+	ours := []string{"lb_config", "health_check", "external_ips", "hostname", "image", "labels"}
+	if near := rules.NearMisses(m.key, ours); len(near) > 0 {
+		m.warn(false, "has no effect; did you mean %q?", near[0])
 	}
 }
 

@@ -84,6 +84,24 @@ func TestCompose_NameOfTheStackThatTheFolderHasNot(t *testing.T) {
 	f("", "the stack's docker-compose.yml may know it, add it with -config")
 }
 
+func TestCompose_KeysOfTheOrchestratorAreNoMisspellings(t *testing.T) {
+	var b strings.Builder
+	for key := range strings.FieldsSeq(`build cap_add cap_drop cgroup_parent command container_name cpu_count cpu_percent
+		cpu_quota cpu_shares cpus cpuset depends_on devices dns dns_opt dns_search domainname entrypoint env_file environment
+		expose extends external_links extra_hosts group_add healthcheck init ipc isolation links log_driver log_opt logging
+		mac_address mem_limit mem_reservation mem_swappiness memswap_limit network_mode networks oom_kill_disable oom_score_adj
+		pid pids_limit platform ports privileged read_only restart runtime scale security_opt shm_size stdin_open
+		stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits user userns_mode volume_driver volumes volumes_from
+		working_dir disks drain_timeout environment_from memory metadata milli_cpu_reservation network_driver retain_ip
+		scale_policy secrets service_schemas start_on_create storage_driver type update_strategy upgrade_strategy userdata vcpu`) {
+		b.WriteString("    " + key + ": x\n")
+	}
+	c, err := Load([]string{write(t, "docker-compose.yml",
+		"version: '2'\nservices:\n  lb: {lb_config: {port_rules: [{source_port: 80, service: web}]}}\n  web:\n"+b.String())}, "")
+	require.NoError(t, err)
+	require.Empty(t, c.Problems)
+}
+
 func TestCompose_KeyWithoutEffect(t *testing.T) {
 	f := func(docker, rancher, want string) {
 		t.Helper()
@@ -120,6 +138,8 @@ func TestCompose_KeyWithoutEffect(t *testing.T) {
 		"docker-compose.yml:5: services.web.labels[0]: label io.rancher.lb_service.target: not supported yet, without effect")
 	f("drain_timeout_ms: 1000", "", "docker-compose.yml:5: services.web.drain_timeout_ms: draining on Rancher's word: not supported yet, without effect")
 	f("health_chek: {port: 80}", "", `docker-compose.yml:5: services.web.health_chek: has no effect; did you mean "health_check"?`)
+	f("hostnmae: a.net", "", `docker-compose.yml:5: services.web.hostnmae: has no effect; did you mean "hostname"?`)
+	f("lables: {a: b}", "", `docker-compose.yml:5: services.web.lables: has no effect; did you mean "labels"?`)
 	f("lb_config: {port_rules: [{hostname: a.com, target_port: 80}]}", "",
 		"docker-compose.yml:5: services.web.lb_config: no port_rules with a source_port; only selector rules would use it, which are not supported yet")
 }
