@@ -54,6 +54,11 @@ func (c *issuer) resting(now time.Time) (time.Time, error) {
 func (c *issuer) failed(now time.Time, after time.Duration, backoff func(int) time.Duration, err error) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.rest(now, after, backoff, err)
+}
+
+// rest does so with mu held.
+func (c *issuer) rest(now time.Time, after time.Duration, backoff func(int) time.Duration, err error) time.Time {
 	if !now.Before(c.until) {
 		c.failures++
 		c.until = now.Add(max(after, backoff(c.failures)))
@@ -122,7 +127,11 @@ func (c *issuer) account(ctx context.Context, a *ACME) (*acme.Client, error) {
 	}
 	// Whoever configures ACME agrees to the CA's terms, says docs/tls.md.
 	if _, err := client.Register(ctx, account, acme.AcceptTOS); err != nil && !errors.Is(err, acme.ErrAccountAlreadyExists) {
-		return nil, fmt.Errorf("account: %w", err)
+		err = fmt.Errorf("account: %w", err)
+		if f := faultOf(err); f.result == resultUnreachable { // before those who wait for mu ask again
+			c.rest(a.config.now(), f.after, a.config.backoff, errors.New(f.words))
+		}
+		return nil, err
 	}
 	c.client = client
 	return client, nil
