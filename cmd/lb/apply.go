@@ -141,7 +141,7 @@ func (s *server) apply(v view) error {
 		s.named[u.Backend] = true
 	}
 	s.rules = s.rules.logChanges(table, s.log)
-	problems := slices.Concat(v.problems, closed, rejected, table.Doubts())
+	problems := slices.Concat(v.problems, closed, rejected, table.Doubts(), untrusted(table, config))
 	s.known = logProblems(slices.Concat(problems, uncovered(table, &s.certs.store, config.ACME)), s.known, s.log)
 	s.problems.Store(&problems)
 	return nil

@@ -30,7 +30,7 @@ func check(args []string) int {
 	if err != nil {
 		return bad(err)
 	}
-	problems := slices.Concat(l.problems, l.table.Doubts(), checkCertificates(l))
+	problems := slices.Concat(l.problems, l.table.Doubts(), untrusted(l.table, l.Config), checkCertificates(l))
 	for i := range problems {
 		fmt.Fprintln(os.Stderr, "warning:", problemError(&problems[i]))
 	}
