@@ -68,6 +68,9 @@ func (x *Exchange) connect() {
 		}
 	}
 	fd, err := k.sys.Connect(b.Addr)
+	if scarce(err) && k.shedIdle() {
+		fd, err = k.sys.Connect(b.Addr)
+	}
 	if err != nil {
 		x.unconnected(err)
 		return

@@ -70,6 +70,18 @@ func (k *core) dropIdle(u *upstream) {
 	u.close()
 }
 
+// shedIdle closes an idle connection, for somebody who lacks its descriptor. False:
+// there is none.
+func (k *core) shedIdle() bool {
+	for _, list := range k.idle {
+		if len(list.conns) > 0 {
+			k.dropIdle(list.conns[0]) // the oldest
+			return true
+		}
+	}
+	return false
+}
+
 // retire closes the idle connections to Backends that no Table names any more.
 func (k *core) retire(gone []*health.Backend) {
 	for _, b := range gone {

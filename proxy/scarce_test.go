@@ -40,6 +40,29 @@ func TestScarce_IsNotHeldAgainstServers(t *testing.T) {
 	f(rules.HTTP, ports, "connect_failed")
 }
 
+func TestScarce_IdleConnectionsMakeRoom(t *testing.T) {
+	b := newSimBed(t, 1, 1)
+	conns := []func() []*simScript{b.serve(1), b.serve(2)}
+	b.use(1, 2)
+	b.step(func() bool { return b.Open() == 1 })
+	ask := func(server int) {
+		t.Helper()
+		c := b.client(simGet)
+		b.run(func() bool { return len(conns[server]()) == 1 })
+		conns[server]()[0].Write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		b.run(func() bool { return c.got != "" })
+		require.True(t, strings.HasPrefix(c.got, "HTTP/1.1 200 "), c.got)
+		c.Close()
+		b.step(func() bool { return len(b.cores[0].clients) == 0 })
+	}
+	ask(0)
+	require.Equal(t, 2, b.Open(), "the listener, and a connection that is kept")
+	b.MaxFiles = 3
+	ask(1)
+	require.True(t, conns[0]()[0].Ended())
+	require.Empty(t, b.settle())
+}
+
 func TestScarce_SpliceComesBackWithTheDescriptors(t *testing.T) {
 	b := newSimBed(t, 1, 1)
 	b.rule.Protocol = rules.TCP
