@@ -81,9 +81,11 @@ func TestConsul_RegistersOnceThereIsConsul(t *testing.T) {
 func TestConsul_NoHandOverWhileItIsGone(t *testing.T) {
 	a := startAgent(t)
 	port := freePort(t)
-	register := func(name string) {
+	register := func(name string) (server string) {
 		t.Helper()
-		a.register("blog", "blog", testPort(t, name), nil, fmt.Sprint("lb.source_port=", port))
+		at := testPort(t, name)
+		a.register("blog", "blog", at, nil, fmt.Sprint("lb.source_port=", port))
+		return local(at)
 	}
 	register("one")
 	p := startWith(t, nil, fmt.Sprintf("address: %q", a.address))
@@ -96,8 +98,7 @@ func TestConsul_NoHandOverWhileItIsGone(t *testing.T) {
 
 	a.launch(t)
 	a.await("Synced node info")
-	register("two")
-	p.await("rule changed")
+	p.await(serversOf(register("two"))) // the agent has forgotten the first
 	handOver(t, p)
 	require.Zero(t, p.exit())
 	require.Equal(t, "200 two /", visit(t, port))
@@ -124,7 +125,8 @@ func TestConsul_StartsFromTheCacheWhileItIsGone(t *testing.T) {
 	require.Equal(t, "200 one /", visit(t, port))
 	a.launch(t)
 	a.await("Synced node info")
-	a.register("blog", "blog", testPort(t, "two"), nil, fmt.Sprint("lb.source_port=", port))
-	p.await("rule changed")
+	two := testPort(t, "two")
+	a.register("blog", "blog", two, nil, fmt.Sprint("lb.source_port=", port))
+	p.await(serversOf(local(two))) // the agent has forgotten the first
 	require.Equal(t, "200 two /", visit(t, port))
 }
