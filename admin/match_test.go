@@ -15,7 +15,7 @@ import (
 )
 
 // shop is some rules of everything that a request may meet.
-func shop(t *testing.T) *rules.Table {
+func shop(t testing.TB) *rules.Table {
 	t.Helper()
 	services := []rules.Service{
 		{Name: "blog", Instances: []rules.Instance{
