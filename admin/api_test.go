@@ -99,10 +99,10 @@ func TestAPI_Backends(t *testing.T) {
 			continue
 		}
 		for range 3 {
-			require.True(t, b.TryBegin(0))
+			require.True(t, b.TryBegin(0, health.Now()))
 			b.Done(health.Refused, health.Now())
 		}
-		require.True(t, b.TryBegin(0))
+		require.True(t, b.TryBegin(0, health.Now()))
 	}
 	gone := netip.MustParseAddrPort("192.0.2.1:80")
 	d.Registry.Backend(gone, nil, "")

@@ -53,6 +53,7 @@ type Backend struct {
 	fails    atomic.Int32 // consecutive failures of live traffic
 	rounds   atomic.Int32 // consecutive ejections, for the growing back-off
 	ejected  atomic.Int64 // Now until which live traffic stays away, 0 if none
+	trial    atomic.Bool  // ejected is for the time of one Attempt, which may end it
 	reason   atomic.Pointer[Verdict]
 	seen     atomic.Int64           // Now when a Table last named it
 	status   atomic.Pointer[Status] // the active check's book
@@ -66,10 +67,14 @@ type Verdict struct {
 
 // Passive ejection: three failures in a row, because one may be chance and two
 // may be one restart seen by two loops; then a second, doubled up to a minute.
+// Afterwards one Attempt finds out how things stand, while the others go on to
+// keep away: where connections are lost in silence each would wait for
+// connect_timeout. If it is not decided in trialTime, the next one tries.
 const (
 	ejectAfter   = 3
 	ejectFirst   = int64(time.Second)
 	ejectLongest = int64(time.Minute)
+	trialTime    = int64(2 * time.Second)
 )
 
 // Usable says whether the Backend may get a request now. It is the only place
@@ -84,12 +89,25 @@ func (b *Backend) Usable(now int64) bool {
 
 // TryBegin claims a place for one Attempt. It fails when max places are taken;
 // max 0 means no limit. Every successful TryBegin is followed by exactly one Done.
-func (b *Backend) TryBegin(max int32) bool {
+// The first after an ejection is a trial: until it is decided, the Backend is not
+// Usable.
+func (b *Backend) TryBegin(max int32, now int64) bool {
 	if n := b.inFlight.Add(1); max > 0 && n > max {
 		b.inFlight.Add(-1)
 		return false
 	}
+	if e := b.ejected.Load(); e != 0 && now >= e && b.ejected.CompareAndSwap(e, now+trialTime) {
+		b.trial.Store(true)
+	}
 	return true
+}
+
+// Answered says that an Attempt has met with an answer, however it will end: a
+// trial is over.
+func (b *Backend) Answered() {
+	if b.trial.Load() && b.trial.CompareAndSwap(true, false) {
+		b.ejected.Store(0)
+	}
 }
 
 // Done gives the place back and reports how the Attempt went. It returns true
@@ -103,6 +121,7 @@ func (b *Backend) Done(o Outcome, now int64) (wake bool) {
 		}
 		if b.rounds.Load() != 0 {
 			b.rounds.Store(0)
+			b.trial.Store(false)
 			b.ejected.Store(0)
 		}
 	case Refused, Broken, Slow:
@@ -117,7 +136,7 @@ func (b *Backend) failed(o Outcome, now int64) {
 	if n < ejectAfter && b.rounds.Load() == 0 {
 		return
 	}
-	if e := b.ejected.Load(); e > now {
+	if e := b.ejected.Load(); e > now && !b.trial.Swap(false) {
 		return // already out; stragglers do not prolong it
 	}
 	round := min(b.rounds.Add(1), 7)
@@ -163,6 +182,7 @@ func (b *Backend) SetDown(down bool, v *Verdict) {
 	if !down {
 		b.fails.Store(0)
 		b.rounds.Store(0)
+		b.trial.Store(false)
 		b.ejected.Store(0)
 	}
 }

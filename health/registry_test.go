@@ -47,7 +47,7 @@ func TestRegistry_Sweep(t *testing.T) {
 	f(now)
 	f(now + long - 1)
 
-	require.True(t, left.TryBegin(0))
+	require.True(t, left.TryBegin(0, now))
 	f(now + long)
 	left.Done(Served, now+long)
 	left.Wait(1)

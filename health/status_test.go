@@ -80,7 +80,7 @@ func TestBackend_StateAndEjection(t *testing.T) {
 	eject := func() {
 		t.Helper()
 		for range ejectAfter {
-			require.True(t, b.TryBegin(0))
+			require.True(t, b.TryBegin(0, now))
 			b.Done(Broken, now)
 		}
 		require.Equal(t, "ejected", b.State(now))
@@ -109,4 +109,48 @@ func TestBackend_StateAndEjection(t *testing.T) {
 	_, changed := b.judge(pass, 0, &c, false)
 	require.True(t, changed)
 	require.Equal(t, "up", b.State(now), "coming up ends the ejection of the time before")
+}
+
+func TestBackend_OneAttemptIsTheTrial(t *testing.T) {
+	now := Now()
+	b := &Backend{}
+	begin := func() { require.True(t, b.TryBegin(0, now)) }
+	fail := func() { b.Done(Refused, now) }
+	for range ejectAfter {
+		begin()
+		fail()
+	}
+	require.False(t, b.Usable(now))
+
+	now += ejectFirst
+	require.True(t, b.Usable(now))
+	begin()
+	require.False(t, b.Usable(now), "others wait for how it ends")
+	fail()
+	require.False(t, b.Usable(now+2*ejectFirst-1), "it ended badly: twice as long")
+	require.True(t, b.Usable(now+2*ejectFirst))
+
+	now += 2 * ejectFirst
+	begin()
+	b.Done(Unjudged, now) // the client left
+	require.False(t, b.Usable(now+trialTime-1))
+	require.True(t, b.Usable(now+trialTime), "the next one's turn")
+
+	now += trialTime
+	begin()
+	b.Answered()
+	require.True(t, b.Usable(now), "that the answer is long keeps nobody away")
+	begin()
+	fail()
+	require.False(t, b.Usable(now+4*ejectFirst-1), "one more failure was enough")
+
+	now += 4 * ejectFirst
+	begin()
+	b.Answered()
+	b.Done(Served, now)
+	for range ejectAfter - 1 {
+		begin()
+		fail()
+	}
+	require.True(t, b.Usable(now), "all is forgotten")
 }

@@ -136,7 +136,7 @@ func (t *turn) claim(first int, now int64, tried []*health.Backend) (*Target, Re
 		if c.Weight == 0 || c.standing(now) > t.standing || slices.Contains(tried, c.Backend) {
 			continue
 		}
-		if c.Backend.TryBegin(c.MaxConnections) {
+		if c.Backend.TryBegin(c.MaxConnections, now) {
 			return c, Picked
 		}
 		result = AllFull

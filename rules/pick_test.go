@@ -67,7 +67,7 @@ func eject(p *Pool, servers string, now int64) {
 	for _, s := range servers {
 		b := p.Targets[s-'a'].Backend
 		for b.Usable(now) {
-			b.TryBegin(0)
+			b.TryBegin(0, now)
 			b.Done(health.Refused, now)
 		}
 	}
@@ -115,7 +115,10 @@ func TestPick_EjectionEndsByItself(t *testing.T) {
 	now := int64(time.Second)
 	eject(p, "a", now)
 	require.Equal(t, "bbbb", picks(p, now, 4))
-	require.Equal(t, "baba", picks(p, now+int64(time.Second), 4))
+	now += int64(time.Second)
+	require.Equal(t, "babb", picks(p, now, 4), "one tries it")
+	p.Targets[0].Backend.Answered()
+	require.Equal(t, "baba", picks(p, now, 4))
 }
 
 func TestPick_EjectionAloneNeverEmptiesAPool(t *testing.T) {
@@ -173,10 +176,10 @@ func TestPick_RetryMayUseABackup(t *testing.T) {
 
 func TestPick_FullServersAreSkipped(t *testing.T) {
 	p := pool(t, "1 1 1 1b", func(s *Service) { s.MaxConnections = 1 })
-	require.True(t, p.Targets[1].Backend.TryBegin(1))
+	require.True(t, p.Targets[1].Backend.TryBegin(1, 1))
 	require.Equal(t, "accacc", picks(p, 1, 6))
-	require.True(t, p.Targets[0].Backend.TryBegin(1))
-	require.True(t, p.Targets[2].Backend.TryBegin(1))
+	require.True(t, p.Targets[0].Backend.TryBegin(1, 1))
+	require.True(t, p.Targets[2].Backend.TryBegin(1, 1))
 	require.Equal(t, "++", picks(p, 1, 2), "a backup is no overflow")
 	require.Equal(t, "+", picks(p, 1, 1, p.Targets[0].Backend))
 	p.Targets[2].Backend.Done(health.Served, 1)
