@@ -17,6 +17,16 @@ import (
 // polls seldom, few enough that posts and timers do not wait for long.
 const batch = 512
 
+// A Loop whose first deadline passed half a second ago has stood still: a
+// suspended machine, a stopped process, a container without its share of the CPU.
+// What was due meanwhile may have come in time and wait among the events, and
+// what the round under way then began was given deadlines by a clock that had
+// stopped. So nobody's deadline passes for a second.
+const (
+	standstill = int64(500e6)
+	reprieve   = int64(1e9)
+)
+
 // Loop runs Handlers on one goroutine. Only Post and Stop may be called from
 // others.
 type Loop struct {
@@ -33,6 +43,7 @@ type Loop struct {
 
 	// The current batch. A round that panicked picks up from these.
 	events    []Event // still to be delivered
+	grace     int64   // no deadline passes before, 0: none
 	turn      []uint64
 	running   []func()
 	releasing int
@@ -128,6 +139,9 @@ func (l *Loop) Step(timeout int64) {
 	l.now = l.sys.Now()
 	l.wheel.turn(l.now)
 	l.events = l.eventBuf[:n]
+	if at := l.wheel.next(); at != never && l.now-max(at, l.grace) > standstill {
+		l.grace = l.now + reprieve
+	}
 	l.turn, l.again, l.turnBuf = l.again, l.turnBuf[:0], l.again
 	if l.posted.Load() {
 		l.takePosts()
@@ -145,7 +159,7 @@ func (l *Loop) patience() int64 {
 	if at == never {
 		return -1
 	}
-	return max(0, at-l.now)
+	return max(0, max(at, l.grace)-l.now)
 }
 
 func (l *Loop) takePosts() {
@@ -183,13 +197,22 @@ func (l *Loop) round() (done bool) {
 		l.running = l.running[1:]
 		f()
 	}
+	l.expire()
+	l.release()
+	return true
+}
+
+// expire tells those whose deadline has passed.
+func (l *Loop) expire() {
+	if l.now < l.grace {
+		return
+	}
 	for c := l.wheel.expired(); c != nil; c = l.wheel.expired() {
 		l.current = attachment{c, c.handler, c.gen}
 		c.handler.Expired()
 	}
 	l.current = attachment{}
-	l.release()
-	return true
+	l.grace = 0
 }
 
 // release runs the finalizers, those included that they add.

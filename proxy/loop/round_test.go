@@ -301,3 +301,32 @@ func TestConn_IsSmall(t *testing.T) {
 	runtime.KeepAlive(conns)
 	runtime.KeepAlive(l)
 }
+
+func TestLoop_StandstillIsNobodysSilence(t *testing.T) {
+	sim, l, all, poke := scripts(t, 2*batch)
+	heard, silent := 0, 0
+	for i := range all {
+		c := &all[i].conn
+		c.SetDeadline(l.Now() + second)
+		all[i].expired = func() { require.FailNow(t, "its event came in time, and waits in the next batch") }
+		all[i].ready = func(Ready) {
+			if heard++; heard == 1 {
+				sim.now += 5 * second // stopped once more, while the Loop goes by the time before
+			}
+			c.SetDeadline(l.Now() + 2*second)
+			all[i].expired = func() { silent++ }
+		}
+	}
+	poke()
+	sim.now += 5 * second // the process was stopped
+	for heard < len(all) {
+		l.Step(0)
+	}
+	l.Step(0)
+	require.Zero(t, silent)
+	began := l.Now()
+	for silent < len(all) {
+		l.Step(-1)
+	}
+	require.Less(t, l.Now()-began, 3*second)
+}
