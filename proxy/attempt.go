@@ -100,7 +100,10 @@ func (x *Exchange) unconnected(err error) {
 	case scarce(err):
 		x.core.stats.acceptErrors.inc()
 		x.core.proxy.logScarce("connect", x.client.lst, err)
-		x.attemptFailed(health.Unjudged, &failures[internalError], detail)
+		x.failed, x.detail = &failures[exhausted], detail
+		x.settleBackend(health.Unjudged)
+		x.attempts-- // it was none
+		x.nobody()
 	case err == syscall.EADDRNOTAVAIL: // every local port has a connection to it; another address has its own
 		x.failed, x.detail = &failures[connectFailed], detail
 		x.settleBackend(health.Unjudged)

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"arzur.net/lb/health"
+	"arzur.net/lb/proxy/loop"
 	"arzur.net/lb/rules"
 )
 
@@ -30,6 +31,7 @@ type bed struct {
 	opts     Options
 	service  rules.Service
 	rule     rules.Rule
+	system   func() (loop.System, error) // nil: the operating system
 }
 
 // newBed starts an engine with one rule for any host and one service.
@@ -42,7 +44,7 @@ func newBed(t *testing.T, change func(*bed), backends ...string) *bed {
 	if change != nil {
 		change(b)
 	}
-	p, err := New(Config{Loops: b.loops, Seed: 1, Log: zap.NewNop()})
+	p, err := New(Config{Loops: b.loops, Seed: 1, Log: zap.NewNop(), System: b.system})
 	require.NoError(t, err)
 	b.Proxy = p
 	b.apply()

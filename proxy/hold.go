@@ -22,7 +22,8 @@ const (
 // hold has x wait. It is false where nothing is to be expected, or x has waited
 // for long enough.
 func (k *core) hold(x *Exchange) bool {
-	if x.pool.Hold == 0 || !x.replay || k.draining || x.client.lst.closed.Load() {
+	most := x.holdTime()
+	if most == 0 || !x.replay || k.draining || x.client.lst.closed.Load() {
 		return false // no Table comes for a listener that has ended
 	}
 	now := k.loop.Now()
@@ -30,7 +31,7 @@ func (k *core) hold(x *Exchange) bool {
 		x.heldFrom, x.known = now, x.state
 	}
 	waited := now - x.heldFrom
-	left := int64(x.pool.Hold) - waited
+	left := most - waited
 	if left <= 0 || k.heldFor[x.pool] >= x.queueLength() {
 		return false
 	}
@@ -45,6 +46,15 @@ func (k *core) hold(x *Exchange) bool {
 	}
 	x.deadline(min(left, pause))
 	return true
+}
+
+// holdTime is how long x may be held. What others give back soon is waited for as
+// a place on a Backend is.
+func (x *Exchange) holdTime() int64 {
+	if x.failed == &failures[exhausted] {
+		return max(int64(x.queueTimeout()), int64(x.pool.Hold))
+	}
+	return int64(x.pool.Hold)
 }
 
 // release ends the wait of x.

@@ -85,11 +85,16 @@ func (k *core) shedIdle() bool {
 // retire closes the idle connections to Backends that no Table names any more.
 func (k *core) retire(gone []*health.Backend) {
 	for _, b := range gone {
-		if list := k.idle[b]; list != nil {
-			for _, u := range list.conns {
-				u.close()
-			}
-			delete(k.idle, b)
+		k.dropIdleOf(b)
+	}
+}
+
+// dropIdleOf closes the idle connections to a Backend.
+func (k *core) dropIdleOf(b *health.Backend) {
+	if list := k.idle[b]; list != nil {
+		for _, u := range list.conns {
+			u.close()
 		}
+		delete(k.idle, b)
 	}
 }

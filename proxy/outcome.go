@@ -19,6 +19,7 @@ const (
 	queueTimeout
 	connectFailed
 	connectTimeout
+	exhausted
 	tlsFailed
 	brokenResponse
 	badResponse
@@ -53,6 +54,7 @@ var failures = [failureCount]failure{
 	queueTimeout:    {503, "queue_timeout", "all servers stayed busy"},
 	connectFailed:   {502, "connect_failed", "the server could not be reached"},
 	connectTimeout:  {504, "connect_timeout", "the server could not be reached in time"},
+	exhausted:       {503, "exhausted", "the load balancer has no file descriptor or memory left"},
 	tlsFailed:       {502, "tls_failed", "no secure connection to the server"},
 	brokenResponse:  {502, "broken_response", "the server closed the connection before answering"},
 	badResponse:     {502, "bad_response", "the server's answer is not valid HTTP"},

@@ -287,11 +287,8 @@ func (k *core) drain() {
 			c.SetDeadline(k.loop.Now() + lastMoment)
 		}
 	}
-	for b, list := range k.idle {
-		for _, u := range list.conns {
-			u.close()
-		}
-		delete(k.idle, b)
+	for b := range k.idle {
+		k.dropIdleOf(b)
 	}
 	k.runHeld()
 	k.sayEmpty()

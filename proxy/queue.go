@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"time"
 
 	"arzur.net/lb/rules"
 )
@@ -26,11 +27,7 @@ func (k *core) enqueue(x *Exchange) {
 		t.Backend.Wait(1)
 	}
 	k.stats.queued.add(1)
-	d := x.pool.QueueTimeout
-	if d == 0 {
-		d = x.state.opts.QueueTimeout
-	}
-	x.deadline(int64(d))
+	x.deadline(int64(x.queueTimeout()))
 	// A place may have come free between Pick and Wait, unseen by its giver.
 	k.proxy.wakeQueues()
 }
@@ -41,6 +38,14 @@ func (x *Exchange) queueLength() int {
 		return max
 	}
 	return x.state.opts.QueueLength
+}
+
+// queueTimeout is how long an Exchange may wait.
+func (x *Exchange) queueTimeout() time.Duration {
+	if d := x.pool.QueueTimeout; d > 0 {
+		return d
+	}
+	return x.state.opts.QueueTimeout
 }
 
 // dequeue takes x out of its queue, wherever it stands.

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"errors"
+	"syscall"
+
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/http1"
 	"arzur.net/lb/proxy/loop"
@@ -54,6 +57,9 @@ func (u *upstream) receive() ([]byte, bool) {
 		if u.served == 0 && u.x.stage < stageRespond && isAlert(err) {
 			u.x.attemptFailed(health.Broken, &failures[tlsFailed], reason("tls", err))
 			return nil, false
+		}
+		if errors.Is(err, syscall.ETIMEDOUT) {
+			u.core.dropIdleOf(u.backend) // which would keep others waiting as well
 		}
 		u.x.upstreamBroke(reason("read", err))
 		return nil, false

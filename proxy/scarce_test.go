@@ -24,7 +24,7 @@ func TestScarce_IsNotHeldAgainstServers(t *testing.T) {
 		change(b)
 		for range 5 {
 			c := b.client(simGet)
-			b.run(func() bool { return c.Ended() || c.Broken() != nil || strings.HasPrefix(c.got, "HTTP/1.1 502 ") })
+			b.run(func() bool { return c.Ended() || c.Broken() != nil || strings.HasPrefix(c.got, "HTTP/1.1 50") })
 			c.Close()
 			b.step(func() bool { return len(b.cores[0].clients) == 0 })
 		}
@@ -34,8 +34,8 @@ func TestScarce_IsNotHeldAgainstServers(t *testing.T) {
 	}
 	few := func(b *simBed) { b.MaxFiles = b.Open() + 1 } // the client takes it
 	ports := func(b *simBed) { b.Refuse(simBack(1), syscall.EADDRNOTAVAIL) }
-	f(rules.TCP, few, "internal_error")
-	f(rules.HTTP, few, "internal_error")
+	f(rules.TCP, few, "exhausted")
+	f(rules.HTTP, few, "exhausted")
 	f(rules.TCP, ports, "connect_failed")
 	f(rules.HTTP, ports, "connect_failed")
 }

@@ -55,7 +55,7 @@ func (s *session) connect() bool {
 		case scarce(err):
 			k.stats.acceptErrors.inc()
 			k.proxy.logScarce("connect", s.port.lst, err)
-			s.end(&failures[internalError], reason("connect", err))
+			s.end(&failures[exhausted], reason("connect", err))
 			return false
 		case !s.next(reason("connect", err)):
 			return false

@@ -21,6 +21,7 @@ func (x *Exchange) switchProtocols(r *http1.Response, rest []byte) {
 	k, c, u := x.core, x.client, x.up
 	x.beginTunnel(101)
 	c.last = true
+	k.sys.Unheard(u.FD(), 0) // the ends of a tunnel may stop reading for as long as they like
 	b := appendStatusLine(k.loop.Out(), r)
 	edit := &x.entry.Rule.ResponseHeaders
 	b = appendFields(b, &r.Message, notReturned, edit)

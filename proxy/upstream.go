@@ -66,6 +66,9 @@ func (u *upstream) connectReady(r loop.Ready) {
 		return
 	}
 	u.connecting = false
+	if !x.stream {
+		u.core.sys.Unheard(u.FD(), int64(x.state.opts.WriteTimeout))
+	}
 	x.connectDone()
 	if u.canRead && !u.shaking() && u.x == x && x.up == u {
 		x.upstreamReadable()
@@ -82,6 +85,7 @@ func (u *upstream) Expired() {
 	case u.shaking():
 		u.endShake(shakeTimeout, nil)
 	case u.connecting:
+		u.core.dropIdleOf(u.backend) // which would keep others waiting as well
 		x.attemptFailed(health.Refused, &failures[connectTimeout], "")
 	default:
 		x.upstreamExpired()

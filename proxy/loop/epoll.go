@@ -194,6 +194,10 @@ func (s *epoll) ConnectResult(fd int) error {
 	return nil
 }
 
+func (s *epoll) Unheard(fd int, most int64) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(most))) // a socket has it
+}
+
 // itself reports a connection whose two ends are one socket. TCP makes one when
 // the destination is a local port that nobody listens on and the kernel picks
 // just that port for our end: a dead server would look alive.

@@ -125,6 +125,9 @@ func (s *kqueue) Accept(fd int) (int, netip.AddrPort, error) {
 	}
 }
 
+// Unheard has no counterpart that BSDs and macOS share.
+func (s *kqueue) Unheard(int, int64) {}
+
 // Quiesce cannot be done here: packet filters are not per socket.
 func (s *kqueue) Quiesce(int) {}
 

@@ -55,6 +55,9 @@ func (s *Sim) Accept(fd int) (int, netip.AddrPort, error) {
 	return nfd, c.remote, nil
 }
 
+// Unheard implements System. Machines do not vanish here.
+func (s *Sim) Unheard(fd int, _ int64) { s.file(fd) }
+
 // Quiesce implements System.
 func (s *Sim) Quiesce(fd int) {
 	l := s.file(fd)

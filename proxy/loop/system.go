@@ -27,6 +27,11 @@ type System interface {
 	Connect(to netip.AddrPort) (fd int, err error)
 	// ConnectResult is nil for a connection that stands.
 	ConnectResult(fd int) error
+	// Unheard has the TCP connection fd fail with ETIMEDOUT once what was sent has
+	// waited for most nanoseconds to be acknowledged, because the peer's machine
+	// has vanished or takes nothing; 0: when the system thinks so, which is after
+	// minutes. Without effect where the system cannot.
+	Unheard(fd int, most int64)
 	// Local is our own address of the connection fd, invalid if it has none.
 	Local(fd int) netip.AddrPort
 	// ConnectUDP opens a UDP socket for one peer. Read and Write on it move one
