@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -115,7 +117,11 @@ func (a *AccessLog) open() (io.WriteCloser, error) {
 	if a.path == "stdout" {
 		return stdout{os.Stdout}, nil
 	}
-	f, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	if i, err := os.Stat(a.path); err == nil && i.Mode()&os.ModeNamedPipe != 0 {
+		flags = os.O_RDWR | syscall.O_NONBLOCK // who reads it may come later, leave and come again
+	}
+	f, err := os.OpenFile(a.path, flags, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("access log: %w", err)
 	}
@@ -147,11 +153,15 @@ func (a *AccessLog) Close() (err error) {
 	a.closing.Do(func() {
 		close(a.quit)
 		<-a.reported
+		stuck := fmt.Errorf("access log: %s does not take what is written to it", a.path)
 		select {
 		case <-a.written:
-			err = a.file.Close()
+			if a.held.Load() == 0 {
+				stuck = nil
+			}
+			err = errors.Join(stuck, a.file.Close())
 		case <-time.After(2 * closePatience):
-			err = fmt.Errorf("access log: %s does not take what is written to it", a.path)
+			err = stuck
 		}
 	})
 	return err

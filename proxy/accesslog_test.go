@@ -203,8 +203,6 @@ func TestNewAccessLog_SaysWhatIsWrong(t *testing.T) {
 func TestAccessLog_NeverMakesALoopWait(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
-	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
-	require.NoError(t, err)
 	b := newBed(t, nil, named(t, "a"))
 	log, err := NewAccessLog(AccessLogConfig{Path: pipe}, zap.NewNop())
 	require.NoError(t, err)
@@ -226,7 +224,27 @@ func TestAccessLog_NeverMakesALoopWait(t *testing.T) {
 	require.Positive(t, b.scrape()["lb_access_log_dropped_lines_total"])
 	b.Stop()
 	require.ErrorContains(t, log.Close(), "does not take what is written")
-	require.NoError(t, reader.Close())
+	<-log.written
+}
+
+func TestAccessLog_ReadersOfAPipeComeAndGo(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	b := newBed(t, nil, named(t, "a"))
+	log, err := NewAccessLog(AccessLogConfig{Path: pipe}, zap.NewNop())
+	require.NoError(t, err)
+	b.SetAccessLog(log)
+	for range 2 {
+		b.exchange(closing)
+		reader, err := os.Open(pipe)
+		require.NoError(t, err)
+		line, err := bufio.NewReader(reader).ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, `"status":200`)
+		require.NoError(t, reader.Close())
+	}
+	b.Stop()
+	require.NoError(t, log.Close())
 }
 
 // sink fails as often as told, after half of the bytes.

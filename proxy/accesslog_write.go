@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,8 +55,14 @@ func (a *AccessLog) put(c chunk) {
 	}
 }
 
+// writePatience is how long a pipe may take to take a chunk.
+const writePatience = time.Second
+
 // writeLines begins a new line where a write before it broke off.
 func (a *AccessLog) writeLines(text []byte) error {
+	if f, ok := a.file.(*os.File); ok {
+		_ = f.SetWriteDeadline(time.Now().Add(writePatience)) // other files have none
+	}
 	if a.torn {
 		if _, err := a.file.Write([]byte{'\n'}); err != nil {
 			return err

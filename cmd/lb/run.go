@@ -108,6 +108,7 @@ type view struct {
 func serve(f *flags, read func() (*loaded, error)) int {
 	// The signals of an impatient operator must not kill a program that starts.
 	signals := make(chan os.Signal, 16)
+	signal.Ignore(syscall.SIGPIPE) // that the reader of a log has gone is no reason to end
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
 	in, err := inherit()
 	if err != nil {
