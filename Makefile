@@ -4,6 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 IMAGE    ?= lb
 FUZZTIME ?= 60s
 BENCH    ?=
+FAULTS   ?=
 
 .DEFAULT_GOAL := help
 
@@ -32,10 +33,13 @@ bench: ## side by side with nginx and HAProxy (BENCH='-c 1,64 -rounds 3')
 	@scripts/deps nginx nginx-stream haproxy wrk
 	go run ./bench/side $(BENCH)
 
+faults: ## do harm to lb under load and count what is lost (FAULTS='-run kill')
+	go run ./bench/faults $(FAULTS)
+
 bench-micro: ## the codec and the rule lookup alone
 	go test -run '^$$' -bench . -benchmem ./proxy/http1/... ./rules/...
 
 clean: ## remove what the other targets left in the tree
 	rm -rf bin
 
-.PHONY: help run build image test lint fuzz bench bench-micro clean
+.PHONY: help run build image test lint fuzz bench faults bench-micro clean
