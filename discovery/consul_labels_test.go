@@ -62,3 +62,45 @@ func TestConsul_CanaryName(t *testing.T) {
 	f("Test-97077516270503695", map[string]string{canaryLabel: "true", "traefik.consulcatalog.connect": "true", "v2": ""})
 	f("Test-17573747155436217342", map[string]string{canaryLabel: "true", "traefik.tcp.routers.test-canary.rule": "HostSNI(`canary.foobar`)"})
 }
+
+// TestConsul_ACanaryGetsNoneOfTheOthersRequests: Nomad starts new versions so.
+func TestConsul_ACanaryGetsNoneOfTheOthersRequests(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{
+		consulEntry("blog", 1, "traefik.http.routers.blog.rule=Host(`a`)"),
+		consulEntry("blog", 2, "traefik.consulcatalog.canary=true", "traefik.http.routers.canary.rule=Host(`b`)"),
+	}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		canary := canaryName("blog", DefaultConsul.labelsOf(f.services["blog"][1]))
+		require.Equal(t, "80 Host(`a`) -> blog\n80 Host(`b`) -> "+canary+"\nblog: 10.0.0.1:8080\n"+canary+": 10.0.0.2:8080\n", last())
+	})
+}
+
+func TestConsul_TheServiceMeshStaysHidden(t *testing.T) {
+	f := newFakeConsul()
+	f.services["blog"] = []*api.ServiceEntry{consulEntry("blog", 1, "traefik.enable=true", "traefik.consulcatalog.connect=true")}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		require.Equal(t, "!consul service blog: label traefik.consulcatalog.connect/: its servers belong to the service mesh, which lb takes no part in; it stays hidden\n", last())
+	})
+}
+
+// TestConsul_InstancesWithoutAPortAreNotAskedOnOurOwn: lb may be on the same machine.
+func TestConsul_InstancesWithoutAPortAreNotAskedOnOurOwn(t *testing.T) {
+	f := newFakeConsul()
+	first, second := consulEntry("blog", 1, blogTag), consulEntry("blog", 2, blogTag)
+	first.Service.Port = 0
+	f.services["blog"] = []*api.ServiceEntry{first, second}
+	withConsul(t, &Consul{Config: DefaultConsul}, f, func(t *testing.T, last func() string) {
+		require.Equal(t, blogRule+"blog: 10.0.0.2:8080\n"+
+			"!consul service blog/: service \"blog\": 1 of 2 instances are registered without a port, and no label says one, such as lb.target_port=80\n", last())
+		f.change(func() { second.Service.Port = 0 })
+		pass(time.Second)
+		require.Equal(t, "!consul service blog/: service \"blog\": 2 of 2 instances are registered without a port, and no label says one, such as lb.target_port=80\n", last())
+		f.change(func() {
+			first.Service.Tags = append(first.Service.Tags, "lb.target_port=81")
+			second.Service.Tags = first.Service.Tags
+		})
+		pass(time.Second)
+		require.Equal(t, blogRule+"blog: 10.0.0.1:81 10.0.0.2:81\n", last())
+	})
+}
