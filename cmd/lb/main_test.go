@@ -42,6 +42,9 @@ func testMain(m *testing.M) int {
 	}
 	// By default a process with the race detector takes a second to end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	if binary = os.Getenv("LB_TEST_BINARY"); binary != "" {
+		return m.Run() // one test, in a process of its own
+	}
 	binary = filepath.Join(dir, "lb")
 	if err := build(binary, raceDetector); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -297,9 +300,10 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(t, cmd.Start())
 	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
-	err := cmd.Run()
+	err := cmd.Wait()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
 		require.NoError(t, err)
 	}

@@ -22,7 +22,7 @@ func inOwnNetwork(t *testing.T) bool {
 		leaveOut(t, "a network of its own needs root")
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), "LB_TEST_NETWORK=own")
+	cmd.Env = append(os.Environ(), "LB_TEST_NETWORK=own", "LB_TEST_BINARY="+binary)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	r := finish(t, cmd)
 	require.Zero(t, r.code, "%s%s", r.stdout, r.stderr)
