@@ -23,7 +23,7 @@ var serverFaults = []experiment{
 	{"cut off", "the network to one server is cut, under connections too; write_timeout is 3 s", "no GET fails, none takes 10 s", cutOff(healthy)},
 	{"cut off, no check", "likewise, without a health check", "no GET fails, none takes 10 s", cutOff("")},
 	{"frozen", "one server is stopped for 6 s (SIGSTOP), response_timeout is 2 s", "what it was given, and two that try it later, are answered with 504; nothing else fails", frozen},
-	{"truncated", "one server ends half of its answers", "each is seen as cut; others lose nothing", truncated},
+	{"truncated", "one server ends its answers halfway", "each is seen as cut; others lose nothing", truncated},
 	{"retry storm", "all servers hang up on every request", "the servers see 1.2 times the requests at most, and the reserve", retryStorm},
 	{"unwell", "all health checks fail, requests are served, when_all_down: try", "nothing fails", unwell},
 	{"all down", "all servers are killed for 5 s", "answers within 50 ms; lb grows by less than 20 MiB; well 2 s after the first is back", allDown},
