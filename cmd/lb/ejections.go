@@ -14,7 +14,7 @@ import (
 const ejectionsEvery = time.Second
 
 // ejections are the Backends that live traffic has found failing and that have
-// not answered since. The checker logs what it finds; event loops log nothing.
+// not answered since. The checker logs who is down; event loops log nothing.
 type ejections map[*health.Backend]bool
 
 // log logs who has joined them and who has left, and returns those of now. A
@@ -23,6 +23,9 @@ func (e ejections) log(uses []rules.BackendUse, log *zap.Logger) ejections {
 	var now ejections
 	for _, u := range uses {
 		out := u.Backend.Ejections() > 0
+		if u.Backend.Down() {
+			out = e[u.Backend] // the newer news is the checker's, and so is the reason
+		}
 		if out {
 			if now == nil {
 				now = ejections{}
