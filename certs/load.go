@@ -41,6 +41,9 @@ func (w *Watcher) load(s *sight) (read []change) {
 	readAll(read)
 	w.giveUp(named, now)
 	w.strays = s.strays
+	if !s.unseen && !w.lacking() {
+		w.replaced = nil
+	}
 	w.publish()
 	w.say()
 	return read
@@ -60,6 +63,17 @@ func (w *Watcher) giveUp(named map[pair]*found, now time.Time) {
 			}
 		}
 	}
+}
+
+// lacking says whether a pair that the configuration names was never any good. The
+// caller has mu.
+func (w *Watcher) lacking() bool {
+	for _, k := range w.known {
+		if k.current == nil && !k.inFolder {
+			return true
+		}
+	}
+	return false
 }
 
 // readAll reads pairs on all CPUs: a thousand take a tenth of a second on one.
@@ -110,6 +124,15 @@ func (w *Watcher) publish() {
 			list = append(list, k.current)
 		}
 	}
+	if w.standard != nil && standard == nil {
+		standard = w.shown
+	}
+	w.shown = standard
+	for _, c := range w.replaced {
+		if c != standard {
+			list = append(list, c)
+		}
+	}
 	slices.SortFunc(list, func(a, b *Certificate) int { return cmp.Compare(a.Origin, b.Origin) })
 	w.store.SetFiles(list, standard)
 }
@@ -123,14 +146,18 @@ func (w *Watcher) Problems() []rules.Problem {
 }
 
 func (w *Watcher) problems() (all []rules.Problem) {
+	meanwhile := ""
+	if len(w.replaced) > 0 {
+		meanwhile = "; until it is good, the certificates of before stay in use"
+	}
 	for _, t := range w.strays {
-		all = append(all, rules.Problem{Origin: t.origin, Reason: t.text, Fatal: true})
+		all = append(all, rules.Problem{Origin: t.origin, Reason: t.text + meanwhile, Fatal: true})
 	}
 	for _, k := range w.known {
 		switch {
 		case k.err == nil || k.inFolder && errors.Is(k.err, errAuthority):
 		case k.current == nil:
-			all = append(all, rules.Problem{Origin: k.origin, Reason: k.err.Error(), Fatal: true})
+			all = append(all, rules.Problem{Origin: k.origin, Reason: k.err.Error() + meanwhile, Fatal: true})
 		default:
 			all = append(all, rules.Problem{Origin: k.origin, Reason: k.err.Error() + "; the certificate of before keeps serving, until " + day(k.current.leaf.NotAfter)})
 		}

@@ -8,6 +8,7 @@ import (
 type sight struct {
 	pairs  []found
 	strays []trouble
+	unseen bool // a folder could never be read
 }
 
 // found is a pair that the configuration names or a folder has.
@@ -36,6 +37,7 @@ func (w *Watcher) look() *sight {
 		if err != nil {
 			s.strays = append(s.strays, trouble{f.Origin, err.Error()})
 			if now = w.folders[f.Dir]; now == nil {
+				s.unseen = true
 				continue
 			}
 		}

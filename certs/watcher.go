@@ -48,6 +48,10 @@ type Watcher struct {
 	known    map[pair]*watched
 	strays   []trouble
 	said     map[rules.Problem]bool // was logged
+	shown    *Certificate           // for the other names, in use
+	// replaced are certificates of the files that were wanted before. They stay in
+	// use until all that is wanted now can be served.
+	replaced []*Certificate
 }
 
 // watched is what is known of a pair.
@@ -65,20 +69,31 @@ func NewWatcher(store *Store, log *zap.Logger) *Watcher {
 
 // Set loads the certificates of these files, and standard for clients that ask
 // for a name that none has; nil: they are refused. What was loaded before and
-// has not changed is not read again.
+// has not changed is not read again. As long as one of these files was never any
+// good, the certificates of those that it may replace stay in use.
 func (w *Watcher) Set(wanted []Files, standard *Files) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	same := slices.Equal(w.wanted, wanted) && (w.standard == standard || w.standard != nil && standard != nil && *w.standard == *standard)
 	w.wanted, w.standard = slices.Clone(wanted), standard
 	s := w.look()
-	if named := s.byPair(); !same { // else what is missing may come back
-		maps.DeleteFunc(w.known, func(p pair, _ *watched) bool { return named[p] == nil })
+	if !same { // else what is missing may come back
+		w.replace(s.byPair())
 	}
 	began := time.Now()
 	if read := w.load(s); len(read) > 0 {
 		w.log.Info("certificates loaded", zap.Int("files", len(read)), zap.Duration("took", time.Since(began)))
 	}
+}
+
+// replace forgets the files that are not among the named any more. The caller has mu.
+func (w *Watcher) replace(named map[pair]*found) {
+	maps.DeleteFunc(w.known, func(p pair, k *watched) bool {
+		if named[p] == nil && k.current != nil {
+			w.replaced = append(w.replaced, k.current)
+		}
+		return named[p] == nil
+	})
 }
 
 // Run watches the files until ctx ends.

@@ -121,6 +121,39 @@ func TestWatcher_ABadRenewalKeepsTheOld(t *testing.T) {
 	})
 }
 
+func TestWatcher_ABadReplacementKeepsTheOld(t *testing.T) {
+	watch(t, func(w *watching) {
+		named, other := w.a.issue(t, []string{"arzur.net"}), w.a.issue(t, []string{"other.net"})
+		w.write(map[string][]byte{"a.pem": append(named.chained(), named.key...), "o.pem": append(other.chained(), other.key...)})
+		a, o := Files{Cert: w.path("a.pem"), Origin: "rules.yml:2"}, Files{Cert: w.path("o.pem"), Origin: "rules.yml:3"}
+		set := func(wanted Files, standard *Files) { w.Set([]Files{wanted}, standard) }
+		set(a, &o)
+
+		moved := Files{Cert: w.path("moved.pem"), Origin: "rules.yml:2"}
+		set(moved, &moved)
+		require.Equal(t, named.leaf, w.serves("arzur.net"))
+		require.Equal(t, other.leaf, w.serves("elsewhere.net"))
+		require.Equal(t, []string{w.path("moved.pem") + ": no such file; until it is good, the certificates of before stay in use"}, w.reasons())
+		require.Len(t, w.store.all(), 2)
+
+		set(Files{Dir: w.path("none"), Origin: "rules.yml:2"}, &moved)
+		time.Sleep(time.Hour)
+		require.Equal(t, named.leaf, w.serves("arzur.net"))
+		require.Equal(t, other.leaf, w.serves("elsewhere.net"))
+
+		set(moved, &moved)
+		renewed := w.a.issue(t, []string{"arzur.net"})
+		w.write(map[string][]byte{"moved.pem": append(renewed.chained(), renewed.key...)})
+		time.Sleep(retryBroken + soon)
+		require.Equal(t, renewed.leaf, w.serves("arzur.net"))
+		require.Equal(t, renewed.leaf, w.serves("other.net"))
+		require.Empty(t, w.reasons())
+
+		set(moved, nil)
+		require.Nil(t, w.serves("other.net"))
+	})
+}
+
 func TestWatcher_FollowsAFolder(t *testing.T) {
 	watch(t, func(w *watching) {
 		a, b := w.a.issue(t, []string{"a.net"}), w.a.issue(t, []string{"b.net"})
