@@ -82,6 +82,7 @@ type Defaults struct {
 	RequestID   bool           // make an X-Request-Id where there is none
 	DNSInterval time.Duration  // between two resolutions of a server's name
 	Loops       int            // event loops; 0: one per CPU
+	IOUring     bool           // collect what is sent, where the kernel can take it at once
 	ErrorPages  map[int][]byte // status to HTML body, read from the files the operator named
 }
 
@@ -112,6 +113,7 @@ var DefaultDefaults = Defaults{
 	Retries:     2,
 	RetryBudget: 20,
 	DNSInterval: 5 * time.Second,
+	IOUring:     true,
 }
 
 // Log says what the program tells about itself.

@@ -211,9 +211,9 @@ func TestParse_Sections(t *testing.T) {
 		c.Defaults.MaxHeaderBytes, c.Defaults.MaxTargetBytes, c.Defaults.MaxBodyBytes = 64<<10, 2000, 1e6
 	})
 	f("defaults: {max_body_bytes: 3 GiB}", func(c *Config) { c.Defaults.MaxBodyBytes = 3 << 30 })
-	f("defaults: {retries: 0, retry_budget: 50%, forwarded: true, request_id: true, loops: 2}", func(c *Config) {
+	f("defaults: {retries: 0, retry_budget: 50%, forwarded: true, request_id: true, loops: 2, io_uring: false}", func(c *Config) {
 		c.Defaults.Retries, c.Defaults.RetryBudget, c.Defaults.Loops = 0, 50, 2
-		c.Defaults.Forwarded, c.Defaults.RequestID = true, true
+		c.Defaults.Forwarded, c.Defaults.RequestID, c.Defaults.IOUring = true, true, false
 	})
 }
 

@@ -49,6 +49,7 @@ func (v value) defaults(d *Defaults, readFile fileReader) {
 		"request_id":            into(&d.RequestID, value.boolean),
 		"dns_interval":          into(&d.DNSInterval, value.duration),
 		"loops":                 into(&d.Loops, within(0, 1024)),
+		"io_uring":              into(&d.IOUring, value.boolean),
 		"error_pages":           func(v value) { d.ErrorPages = v.errorPages(readFile) },
 	})
 	if d.MaxTargetBytes > d.MaxHeaderBytes && len(v.doc.mistakes) == before {

@@ -159,6 +159,14 @@ func (x *Exchange) sendBuffered() bool {
 	if x.stage < stageSend || u.unsent != "" {
 		return false
 	}
+	if x.reqDone && x.sent == 0 && u.collects(len(x.buf)) {
+		x.sent = len(x.buf)
+		if err := u.sendSoon(x.buf, u); err != nil {
+			x.upstreamDeaf(reason("write", err))
+			return false
+		}
+		return true
+	}
 	for x.sent < len(x.buf) {
 		n, err := u.write(x.buf[x.sent:])
 		if err == loop.ErrAgain {

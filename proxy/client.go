@@ -70,26 +70,40 @@ func (c *client) shut() bool {
 
 // writable continues what waited for room. False: the connection is closed.
 func (c *client) writable() bool {
-	if !c.out.empty() {
-		switch err := c.flush(); err {
-		case nil:
-			if c.x != nil {
-				c.x.progress() // it is the others' turn again, and time
-			}
-		case loop.ErrAgain:
-			switch c.phase { // it took some: slow is not stalled
-			case phaseHandshake: // whose deadline no progress moves
-			case phaseTunnel:
-				c.x.tunnelMoved()
-			default:
-				c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
-			}
-			return true
-		default:
-			c.gone()
-			return false
-		}
+	if c.out.empty() {
+		return c.taken()
 	}
+	return c.flushed(c.flush())
+}
+
+// Sent implements loop.Sender.
+func (c *client) Sent(n int, err error) { c.flushed(c.sent(n, err)) }
+
+// flushed goes on after a flush. False: the connection is closed.
+func (c *client) flushed(err error) bool {
+	switch err {
+	case nil:
+		if c.x != nil {
+			c.x.progress() // it is the others' turn again, and time
+		}
+		return c.taken()
+	case loop.ErrAgain:
+		switch c.phase { // it took some: slow is not stalled
+		case phaseHandshake: // whose deadline no progress moves
+		case phaseTunnel:
+			c.x.tunnelMoved()
+		default:
+			c.SetDeadline(c.core.loop.Now() + int64(c.lst.state.Load().opts.WriteTimeout))
+		}
+		return true
+	default:
+		c.gone()
+		return false
+	}
+}
+
+// taken goes on when nothing waits for room. False: the connection is closed.
+func (c *client) taken() bool {
 	switch c.phase {
 	case phaseFlush:
 		c.finish()

@@ -33,7 +33,7 @@ func newPoorBed(t *testing.T, lacks *atomic.Int32, what error, backends ...strin
 	return newBed(t, func(b *bed) {
 		b.loops = 1
 		b.system = func() (loop.System, error) {
-			s, err := loop.Real(health.Now)
+			s, err := loop.Real(health.Now, true)
 			return poor{s, lacks, what}, err
 		}
 	}, backends...)

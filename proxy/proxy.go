@@ -59,7 +59,9 @@ type Proxy struct {
 type Config struct {
 	Loops int    // event loops, 0: one per CPU
 	Seed  uint64 // of request ids
-	Log   *zap.Logger
+	// NoRing has every send be a system call of its own, io_uring or not.
+	NoRing bool
+	Log    *zap.Logger
 
 	// System and Listen are the seams where a simulated network stands in: one
 	// System for each Loop, and n listening sockets for one address. The defaults
@@ -79,7 +81,7 @@ func New(c Config) (*Proxy, error) {
 		c.Loops = runtime.GOMAXPROCS(0)
 	}
 	if c.System == nil {
-		c.System = func() (loop.System, error) { return loop.Real(health.Now) }
+		c.System = func() (loop.System, error) { return loop.Real(health.Now, !c.NoRing) }
 	}
 	if c.Listen == nil {
 		c.Listen = loop.Listen
@@ -105,6 +107,9 @@ func New(c Config) (*Proxy, error) {
 		sys, err := c.System()
 		if err != nil {
 			return nil, fmt.Errorf("event loop %d: %w", i, err)
+		}
+		if _, why := sys.Together(); i == 0 && why != nil {
+			c.Log.Info("every send is a system call of its own", zap.Error(why))
 		}
 		l := loop.New(sys)
 		l.OnPanic = func(v any, stack []byte) {

@@ -110,19 +110,26 @@ func (x *Exchange) upstreamWritable() {
 			return
 		}
 	case !u.out.empty():
-		switch err := u.flush(); err {
-		case nil:
-		case loop.ErrAgain: // it took some: slow is not stalled
-			x.deadline(int64(x.state.opts.WriteTimeout))
-			return
-		default:
-			x.upstreamDeaf(reason("write", err))
+		if !x.requestFlushed(u.flush()) {
 			return
 		}
 	case x.reqDone && x.sentAt != 0:
 		return // nothing had waited
 	}
 	x.requestMoved()
+}
+
+// requestFlushed notes what came of a flush. False: something still waits.
+func (x *Exchange) requestFlushed(err error) bool {
+	switch err {
+	case nil:
+		return true
+	case loop.ErrAgain: // it took some: slow is not stalled
+		x.deadline(int64(x.state.opts.WriteTimeout))
+	default:
+		x.upstreamDeaf(reason("write", err))
+	}
+	return false
 }
 
 // clientWritable is called when the client has taken all that waited for it.

@@ -241,7 +241,13 @@ func (x *Exchange) relay(head, data []byte) {
 		}
 		out = out[:0]
 	}
-	if len(out) > 0 && !x.client.put(out, nil) {
+	switch {
+	case len(out) == 0:
+	case done && x.client.collects(len(out)):
+		if !x.client.putSoon(out) {
+			return
+		}
+	case !x.client.put(out, nil):
 		return
 	}
 	if done {
@@ -266,6 +272,16 @@ func (c *client) put(a, b []byte) bool {
 		c.gone()
 		return false
 	}
+}
+
+// putSoon is put for the end of a response that the connection collects.
+func (c *client) putSoon(p []byte) bool {
+	c.core.stats.bytesOut.add(len(p))
+	if c.sendSoon(p, c) != nil {
+		c.gone()
+		return false
+	}
+	return true
 }
 
 // upstreamDeaf handles a Backend that takes no more of the request. What it said

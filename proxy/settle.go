@@ -34,6 +34,9 @@ func (x *Exchange) flush() {
 		return
 	}
 	x.stage = stageFlush
+	if x.client.Soon() {
+		return // within the round; the deadline is that of a head or body that came in it
+	}
 	x.client.SetDeadline(x.core.loop.Now() + int64(x.state.opts.WriteTimeout))
 }
 

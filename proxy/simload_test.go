@@ -58,6 +58,7 @@ func newSimWorld(t testing.TB, seed uint64) *simWorld {
 		w.spoil()
 	}
 	w.secure(rand.New(rand.NewPCG(seed, 2)))
+	w.Collect = seed/3%2 == 1
 	for n := range w.backends {
 		w.serve(n)
 	}

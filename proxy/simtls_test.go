@@ -274,6 +274,8 @@ func TestSim_TLSByteByByte(t *testing.T) {
 	f("window of one byte", 1, func(b *simBed) { b.Window = 1 })
 	f("two loops", 2, func(b *simBed) { b.MaxRead, b.MaxWrite = 1, 1 })
 	f("ragged", 1, func(b *simBed) { b.MaxRead, b.MaxWrite, b.Ragged, b.Shuffle = 50, 50, true, true })
+	f("collected", 1, func(b *simBed) { b.Collect = true })
+	f("collected, ragged", 1, func(b *simBed) { b.Collect, b.MaxWrite, b.Ragged, b.Shuffle = true, 50, true, true })
 	f("TLS 1.2", 1, func(b *simBed) {
 		b.front.MaxVersion, b.back.MaxVersion, b.MaxRead = tls.VersionTLS12, tls.VersionTLS12, 1
 	})

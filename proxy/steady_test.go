@@ -108,16 +108,22 @@ func TestSteadyState_AllocatesNothing(t *testing.T) {
 				}
 			}
 		}))
-		c := b.dial()
+		var all [4]net.Conn // at once, so that what goes out is collected
+		for i := range all {
+			all[i] = b.dial()
+		}
 		out, in := []byte(request), make([]byte, len(answer))
 		exchange := func() {
-			for range rounds {
-				_, err := c.Write(out)
-				if err == nil {
-					_, err = io.ReadFull(c, in)
+			for range rounds / len(all) {
+				for _, c := range all {
+					if _, err := c.Write(out); err != nil {
+						t.Fatal(err)
+					}
 				}
-				if err != nil {
-					t.Fatal(err)
+				for _, c := range all {
+					if _, err := io.ReadFull(c, in); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
 		}

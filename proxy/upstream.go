@@ -53,6 +53,9 @@ func (u *upstream) Ready(r loop.Ready) {
 	}
 }
 
+// Sent implements loop.Sender.
+func (u *upstream) Sent(n int, err error) { u.x.requestFlushed(u.sent(n, err)) }
+
 func (u *upstream) connectReady(r loop.Ready) {
 	x := u.x
 	if err := u.core.sys.ConnectResult(u.FD()); err != nil || r&loop.Failed != 0 {

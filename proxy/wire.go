@@ -68,6 +68,43 @@ func (w *wire) send(a, b []byte) error {
 	return w.out.send(w.core.loop, w.FD(), a, b)
 }
 
+// collects says whether n bytes may be left to sendSoon.
+func (w *wire) collects(n int) bool {
+	return n <= maxSoon && w.out.empty() && w.core.loop.Collects()
+}
+
+// maxSoon is up to how many bytes of output are collected: they are copied for
+// it, and what it saves is the same for all.
+const maxSoon = 4 << 10
+
+// sendSoon has p sent together with what others have to send, within the round.
+// Until Sent it is in out, like what a socket does not take. s is the connection
+// that w is part of.
+func (w *wire) sendSoon(p []byte, s loop.Sender) error {
+	if w.tls != nil {
+		if err := w.tls.Seal(p, nil); err != nil {
+			return err
+		}
+		p = w.tls.Sealed()
+	}
+	w.out.add(w.core.loop, p)
+	w.core.loop.SendSoon(&w.Conn, s)
+	return nil
+}
+
+// Unsent implements loop.Sender.
+func (w *wire) Unsent() []byte { return w.out.buf[w.out.off:] }
+
+// sent notes what came of sending Unsent. Like flush it returns nil when all has
+// gone, loop.ErrAgain when the socket is full, and the socket's error otherwise.
+func (w *wire) sent(n int, err error) error {
+	if err != nil && err != loop.ErrAgain {
+		return err
+	}
+	w.out.off += n
+	return w.flush() // what is left, or has come since
+}
+
 // flush writes what is in out. It returns nil when all has gone, loop.ErrAgain
 // when the socket is full, and the socket's error otherwise.
 func (w *wire) flush() error {

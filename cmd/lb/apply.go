@@ -187,6 +187,7 @@ func (s *server) logFixed(before *configs.Config) {
 	warn("admin.address", a.Admin.Address, b.Admin.Address)
 	warn("log.format", a.Log.Format, b.Log.Format)
 	warn("defaults.loops", a.Defaults.Loops, b.Defaults.Loops)
+	warn("defaults.io_uring", a.Defaults.IOUring, b.Defaults.IOUring)
 	warn("defaults.dns_interval", a.Defaults.DNSInterval, b.Defaults.DNSInterval)
 	if !reflect.DeepEqual(a.Sources, b.Sources) { // the values may be secrets
 		s.log.Warn("setting changes at the next start", zap.String("key", "sources"))

@@ -159,7 +159,7 @@ func newServer(f *flags, read func() (*loaded, error), first *loaded) (*server, 
 		}
 	}
 	var err error
-	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), Log: s.log})
+	s.proxy, err = proxy.New(proxy.Config{Loops: s.loops, Seed: rand.Uint64(), NoRing: !first.Defaults.IOUring, Log: s.log})
 	// One more than there are Loops, so that checks, the admin listener and the
 	// log get to run while every Loop is busy.
 	runtime.GOMAXPROCS(s.loops + 1)

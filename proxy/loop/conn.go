@@ -29,6 +29,7 @@ type Conn struct {
 	again    Ready  // what Again asked for; queued while set
 	listener bool
 	paused   bool
+	soon     bool // its Sender stands in Loop.soon
 }
 
 // FD is the descriptor, -1 while not attached.
@@ -143,7 +144,7 @@ func (l *Loop) forget(c *Conn) (fd int) {
 	fd = int(c.fd)
 	l.wheel.remove(c)
 	l.conns[fd] = nil
-	c.gen, c.again = 0, 0
+	c.gen, c.again, c.soon = 0, 0, false
 	return fd
 }
 

@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"errors"
 	"net/netip"
 	"syscall"
 	"time"
@@ -27,13 +28,17 @@ type epoll struct {
 	msg     unix.Msghdr
 
 	datagram datagramCall
+
+	ring   *ring // nil: there is none
+	noRing error // why
 }
 
 // pipeSize is what one Splice moves at best; more does not make it faster.
 const pipeSize = 256 << 10
 
 // Real is the operating system. now is its clock: monotonic nanoseconds, never 0.
-func Real(now func() int64) (System, error) {
+// ring: SendAll is one call, of io_uring(7), where the kernel has it and lets us.
+func Real(now func() int64, ring bool) (System, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -54,6 +59,9 @@ func Real(now func() int64) (System, error) {
 	s := &epoll{clock: now, fd: fd, wake: wake}
 	s.msg.Iov = &s.vec[0]
 	s.msg.SetIovlen(2)
+	if s.noRing = errors.New("io_uring: switched off"); ring {
+		s.ring, s.noRing = newRing()
+	}
 	return s, nil
 }
 
@@ -62,6 +70,9 @@ func (s *epoll) Now() int64 { return s.clock() }
 func (s *epoll) Shut() {
 	unix.Close(s.fd)
 	unix.Close(s.wake)
+	if s.ring != nil {
+		s.ring.close()
+	}
 }
 
 func (s *epoll) Wake() {
@@ -253,6 +264,25 @@ func (s *epoll) Write2(fd int, a, b []byte) (int, error) {
 			return count(n, errno)
 		}
 	}
+}
+
+func (s *epoll) Together() (least int, why error) {
+	if s.ring == nil {
+		return 0, s.noRing
+	}
+	return 2, nil
+}
+
+func (s *epoll) SendAll(batch []Send) {
+	for s.ring != nil && len(batch) > 1 {
+		n, err := s.ring.send(batch[:min(len(batch), sendBatch)])
+		batch = batch[n:]
+		if err != nil {
+			s.ring.close()
+			s.ring, s.noRing = nil, err
+		}
+	}
+	sendEach(s, batch)
 }
 
 func (s *epoll) Splice(from, to, limit int) (int, error) {

@@ -260,7 +260,7 @@ func TestEpoll_SplicesThroughAPipe(t *testing.T) {
 }
 
 func TestEpoll_WakeEndsAWait(t *testing.T) {
-	sys, err := Real(realNow)
+	sys, err := Real(realNow, true)
 	require.NoError(t, err)
 	defer sys.Shut()
 	events := make([]Event, 4)

@@ -19,7 +19,8 @@ type kqueue struct {
 }
 
 // Real is the operating system. now is its clock: monotonic nanoseconds, never 0.
-func Real(now func() int64) (System, error) {
+// The other parameter is of no use here.
+func Real(now func() int64, _ bool) (System, error) {
 	fd, err := unix.Kqueue()
 	if err != nil {
 		return nil, err
@@ -35,7 +36,11 @@ func Real(now func() int64) (System, error) {
 
 func (s *kqueue) Now() int64 { return s.clock() }
 func (s *kqueue) Shut()      { unix.Close(s.fd) }
-func (s *kqueue) Wake()      { s.change(0, unix.EVFILT_USER, 0, unix.NOTE_TRIGGER) }
+func (s *kqueue) Together() (least int, why error) {
+	return 0, errors.New("the system has no io_uring")
+}
+func (s *kqueue) SendAll(batch []Send) { sendEach(s, batch) }
+func (s *kqueue) Wake()                { s.change(0, unix.EVFILT_USER, 0, unix.NOTE_TRIGGER) }
 
 func (s *kqueue) change(fd, filter, flags int, note uint32) error {
 	var k [1]unix.Kevent_t

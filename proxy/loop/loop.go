@@ -47,12 +47,18 @@ type Loop struct {
 	turn      []uint64
 	running   []func()
 	releasing int
+	sends     []Send    // done, to be told to
+	sentTo    []waiting // these
 	current   attachment
 
 	eventBuf   [batch]Event
 	again      []uint64 // tokens whose Conn wants another turn
 	turnBuf    []uint64
 	finalizers []Finalizer
+	soon       []waiting // have something to send
+	sendBuf    []Send
+	sentBuf    []waiting
+	collects   bool
 
 	posted  atomic.Bool
 	stopped atomic.Bool
@@ -126,8 +132,8 @@ func (l *Loop) Stop() {
 }
 
 // Step is one round: it waits for events, for timeout nanoseconds at most (below
-// 0: as long as it takes), then delivers them, second turns, posts, deadlines
-// and releases, in this order.
+// 0: as long as it takes), then delivers them, second turns, posts, deadlines,
+// what SendSoon collected and releases, in this order.
 func (l *Loop) Step(timeout int64) {
 	if w := l.patience(); timeout < 0 || w >= 0 && w < timeout {
 		timeout = w
@@ -143,6 +149,8 @@ func (l *Loop) Step(timeout int64) {
 		l.grace = l.now + reprieve
 	}
 	l.turn, l.again, l.turnBuf = l.again, l.turnBuf[:0], l.again
+	least, _ := l.sys.Together()
+	l.collects = least > 0 && n+len(l.turn) >= least
 	if l.posted.Load() {
 		l.takePosts()
 	}
@@ -152,7 +160,7 @@ func (l *Loop) Step(timeout int64) {
 
 // patience is how long the next Wait may last, below 0 for ever.
 func (l *Loop) patience() int64 {
-	if len(l.again) > 0 {
+	if len(l.again) > 0 || len(l.soon) > 0 {
 		return 0
 	}
 	at := l.wheel.next()
@@ -172,12 +180,16 @@ func (l *Loop) takePosts() {
 // round delivers what is left of the batch.
 func (l *Loop) round() (done bool) {
 	defer l.contain()
+	l.tellSenders()
 	for len(l.events) > 0 {
 		e := l.events[0]
 		l.events = l.events[1:]
 		if c := l.find(e.Token); c != nil {
 			l.current = attachment{c, c.handler, c.gen}
 			c.handler.Ready(e.Ready)
+		}
+		if len(l.soon) >= sendBatch {
+			l.sendCollected()
 		}
 	}
 	for len(l.turn) > 0 {
@@ -198,6 +210,9 @@ func (l *Loop) round() (done bool) {
 		f()
 	}
 	l.expire()
+	if len(l.soon) > 0 {
+		l.sendCollected()
+	}
 	l.release()
 	return true
 }

@@ -21,7 +21,7 @@ var epoch = time.Now()
 
 // newReal returns a Loop on the operating system, that the test steps itself.
 func newReal(t testing.TB) *Loop {
-	sys, err := Real(realNow)
+	sys, err := Real(realNow, true)
 	require.NoError(t, err)
 	t.Cleanup(sys.Shut)
 	return New(sys)

@@ -11,7 +11,7 @@ import (
 
 func TestQuiesce_LetsInWhoHasConnectedAndNobodyElse(t *testing.T) {
 	clock := int64(1)
-	s, err := Real(func() int64 { return clock })
+	s, err := Real(func() int64 { return clock }, true)
 	require.NoError(t, err)
 	defer s.Shut()
 	fds, err := Listen(netip.MustParseAddr("127.0.0.1"), 0, 1)

@@ -34,6 +34,8 @@ type SimNet struct {
 	Window int
 	// Ragged draws the sizes at random, up to MaxRead and MaxWrite.
 	Ragged bool
+	// Collect has output collected for SendAll wherever that may be.
+	Collect bool
 	// Shuffle reports events in random order.
 	Shuffle bool
 	// Latency is how many nanoseconds bytes are under way.

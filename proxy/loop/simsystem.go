@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -99,6 +100,17 @@ func (s *Sim) Write(fd int, p []byte) (int, error) { return s.file(fd).write(p) 
 // Write2 implements System.
 func (s *Sim) Write2(fd int, a, b []byte) (int, error) {
 	return s.file(fd).write(slices.Concat(a, b))
+}
+
+// SendAll implements System.
+func (s *Sim) SendAll(batch []Send) { sendEach(s, batch) }
+
+// Together implements System.
+func (s *Sim) Together() (least int, why error) {
+	if s.Collect {
+		return 1, nil
+	}
+	return 0, errors.New("the simulation is to do without")
 }
 
 // Pipe implements System.

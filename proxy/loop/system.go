@@ -54,6 +54,12 @@ type System interface {
 	Write(fd int, p []byte) (n int, err error)
 	// Write2 writes a and then b in one call.
 	Write2(fd int, a, b []byte) (n int, err error)
+	// SendAll does the writes of batch, which are for as many descriptors, and notes
+	// what came of each. None waits for another.
+	SendAll(batch []Send)
+	// Together is how many writes there have to be for SendAll to cost less than as
+	// many calls of Write; 0: it never does, and why.
+	Together() (least int, why error)
 	// Splice moves up to limit bytes between a socket and a pipe without copying
 	// them. 0, nil is the end of the stream; ErrAgain: from is dry or to is full.
 	Splice(from, to, limit int) (n int, err error)
