@@ -22,7 +22,7 @@ import (
 // the same certificate, TLS 1.2 and 1.3, and resume sessions: by tickets, and
 // nginx and HAProxy by their caches as well.
 
-var lbConfig = template.Must(template.New("lb").Parse(`port_rules:
+const lbText = `port_rules:
 - source_port: {{.Listen.Port}}
   address: {{.Listen.Addr}}
   hostname: {{.Hostname}}
@@ -32,7 +32,12 @@ default_cert: {cert: {{.Cert}}, key: {{.Key}}}
 {{end}}services:
   web:
     servers: [{{range $i, $b := .Backends}}{{if $i}}, {{end}}"{{$b}}"{{end}}]
-`))
+`
+
+var (
+	lbConfig      = template.Must(template.New("lb").Parse(lbText))
+	lbCallsConfig = template.Must(template.New("lb calls").Parse(lbText + "defaults: {io_uring: false}\n"))
+)
 
 var nginxConfig = template.Must(template.New("nginx").Parse(`daemon off;
 worker_processes {{.Threads}};
@@ -138,7 +143,16 @@ func (s site) either(http, streams *template.Template) *template.Template {
 }
 
 func lbCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
-	path, err := s.configure("lb.yml", s.either(lbConfig, lbStreams), listen)
+	return lbWith(s, "lb.yml", s.either(lbConfig, lbStreams), listen)
+}
+
+// lbCallsCommand is lb where there is no io_uring.
+func lbCallsCommand(s site, listen netip.AddrPort) (*exec.Cmd, error) {
+	return lbWith(s, "lb-calls.yml", lbCallsConfig, listen)
+}
+
+func lbWith(s site, name string, config *template.Template, listen netip.AddrPort) (*exec.Cmd, error) {
+	path, err := s.configure(name, config, listen)
 	cmd := exec.Command(s.lb, "-config", path, "-admin", "off", "-log-level", "warn")
 	cmd.Env = s.goEnv()
 	return cmd, err

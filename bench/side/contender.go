@@ -48,6 +48,7 @@ type contender struct {
 
 var contenders = []contender{
 	{name: "lb", command: lbCommand, streams: true, datagrams: true},
+	{name: "lb without io_uring", command: lbCallsCommand, plain: true},
 	{name: "nginx", program: "nginx", command: nginxCommand, version: []string{"nginx", "-v"}, streams: true, datagrams: true},
 	{name: "HAProxy", program: "haproxy", command: haproxyCommand, version: []string{"haproxy", "-v"}, streams: true},
 	{name: "fasthttp proxy", command: fasthttpCommand, plain: true},

@@ -103,7 +103,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	s := site{dir: dir, lb: o.lb, threads: o.threads, connections: slices.Max(o.connections)}
-	ours := slices.ContainsFunc(contenders, func(c contender) bool { return c.name == "lb" }) && s.lb == ""
+	ours := slices.ContainsFunc(contenders, func(c contender) bool { return strings.HasPrefix(c.name, "lb") }) && s.lb == ""
 	if ours {
 		s.lb = filepath.Join(dir, "lb")
 	}
