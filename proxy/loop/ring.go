@@ -105,8 +105,11 @@ func (r *ring) open(p *ringParams) error {
 	}
 	// A kernel that knows this kind of send finds that there is no such socket.
 	try := [1]Send{{FD: -1, Data: []byte{0}}}
-	if n, err := r.send(try[:]); n != 1 || try[0].Err != unix.EBADF {
-		return fmt.Errorf("io_uring: send: %w", errors.Join(err, try[0].Err))
+	if _, err := r.send(try[:]); err != nil {
+		return err
+	}
+	if try[0].Err != unix.EBADF {
+		return fmt.Errorf("io_uring: send: %w", try[0].Err)
 	}
 	return nil
 }
