@@ -30,7 +30,7 @@ func (s *Store) List() []Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Info
-	for _, c := range s.files {
+	for _, c := range slices.Concat(s.files, s.replaced) {
 		all = append(all, c.info())
 	}
 	if s.standard != nil {
@@ -98,7 +98,10 @@ func (s *Store) all() []*Certificate {
 }
 
 // inUse is all for a caller that has mu.
-func (s *Store) inUse() []*Certificate {
+func (s *Store) inUse() []*Certificate { return slices.Concat(s.chosen(), s.replaced) }
+
+// chosen are those in use but the replaced. The caller has mu.
+func (s *Store) chosen() []*Certificate {
 	all := slices.Clone(s.files)
 	if s.standard != nil {
 		all = append(all, s.standard)

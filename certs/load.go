@@ -65,11 +65,11 @@ func (w *Watcher) giveUp(named map[pair]*found, now time.Time) {
 	}
 }
 
-// lacking says whether a pair that the configuration names was never any good. The
-// caller has mu.
+// lacking says whether a pair that the last Set was the first to name was never any
+// good. The caller has mu.
 func (w *Watcher) lacking() bool {
 	for _, k := range w.known {
-		if k.current == nil && !k.inFolder {
+		if k.current == nil && !k.inFolder && !k.old {
 			return true
 		}
 	}
@@ -128,13 +128,9 @@ func (w *Watcher) publish() {
 		standard = w.shown
 	}
 	w.shown = standard
-	for _, c := range w.replaced {
-		if c != standard {
-			list = append(list, c)
-		}
-	}
+	w.replaced = slices.DeleteFunc(w.replaced, func(c *Certificate) bool { return c == standard })
 	slices.SortFunc(list, func(a, b *Certificate) int { return cmp.Compare(a.Origin, b.Origin) })
-	w.store.SetFiles(list, standard)
+	w.store.SetFiles(list, standard, w.replaced...)
 }
 
 // Problems are the files that cannot be served, in the order of their paths.

@@ -23,6 +23,7 @@ type Store struct {
 
 	mu       sync.Mutex // guards what follows, and who may set current
 	files    []*Certificate
+	replaced []*Certificate // for names that none of the others has
 	standard *Certificate
 	acme     map[string]*order
 }
@@ -41,14 +42,15 @@ type index struct {
 }
 
 // SetFiles replaces the Certificates from files. standard, if not nil, is for
-// clients that ask for a name that no Certificate has, or for none. One that has
-// the leaf of one in use takes over its OCSP response.
-func (s *Store) SetFiles(list []*Certificate, standard *Certificate) {
+// clients that ask for a name that no Certificate has, or for none. The replaced
+// are for their names that no other has. One that has the leaf of one in use takes
+// over its OCSP response.
+func (s *Store) SetFiles(list []*Certificate, standard *Certificate, replaced ...*Certificate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.bySum()
-	s.files, s.standard = list, standard
-	for _, c := range list {
+	s.files, s.standard, s.replaced = list, standard, replaced
+	for _, c := range slices.Concat(list, replaced) {
 		c.adopt(old[c.sum])
 	}
 	if standard != nil {
@@ -130,22 +132,44 @@ func (c *Certificate) adopt(o *Certificate) {
 // rebuild makes the index anew. The caller has mu.
 func (s *Store) rebuild() {
 	x := &index{exact: map[string][]*Certificate{}, wildcard: map[string][]*Certificate{}, standard: s.standard}
-	for _, c := range s.inUse() {
-		for _, name := range c.Names {
-			to := x.exact
-			if rest, ok := strings.CutPrefix(name, "*."); ok {
-				to, name = x.wildcard, rest
-			}
-			to[name] = append(to[name], c)
-		}
-	}
+	x.add(s.chosen())
 	now := time.Now()
 	for _, m := range []map[string][]*Certificate{x.exact, x.wildcard} {
 		for _, list := range m {
 			slices.SortStableFunc(list, func(a, b *Certificate) int { return a.order(b, now) })
 		}
 	}
+	for _, c := range s.replaced {
+		x.addMissing(c, now)
+	}
 	s.current.Store(x)
+}
+
+func (x *index) add(list []*Certificate) {
+	for _, c := range list {
+		for _, name := range c.Names {
+			m, key := x.at(name)
+			m[key] = append(m[key], c)
+		}
+	}
+}
+
+// addMissing adds c for those of its names that no Certificate is for.
+func (x *index) addMissing(c *Certificate, now time.Time) {
+	for _, name := range c.Names {
+		if len(x.named(name, now)) == 0 {
+			m, key := x.at(name)
+			m[key] = []*Certificate{c}
+		}
+	}
+}
+
+// at is where the Certificates for a name are.
+func (x *index) at(name string) (m map[string][]*Certificate, key string) {
+	if rest, ok := strings.CutPrefix(name, "*."); ok {
+		return x.wildcard, rest
+	}
+	return x.exact, name
 }
 
 // order compares Certificates of the same name: one that is still valid comes

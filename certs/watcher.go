@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -49,8 +50,8 @@ type Watcher struct {
 	strays   []trouble
 	said     map[rules.Problem]bool // was logged
 	shown    *Certificate           // for the other names, in use
-	// replaced are certificates of the files that were wanted before. They stay in
-	// use until all that is wanted now can be served.
+	// replaced are certificates of the files that were wanted before, those of longer
+	// ago last. They stay in use until all that is wanted in their place can be served.
 	replaced []*Certificate
 }
 
@@ -59,6 +60,7 @@ type watched struct {
 	found   // when it was last read
 	current *Certificate
 	err     error     // why the files as they are cannot be served
+	old     bool      // was wanted before the last Set that wanted others
 	missed  time.Time // since when its folder has not had it; zero: it has
 }
 
@@ -69,8 +71,9 @@ func NewWatcher(store *Store, log *zap.Logger) *Watcher {
 
 // Set loads the certificates of these files, and standard for clients that ask
 // for a name that none has; nil: they are refused. What was loaded before and
-// has not changed is not read again. As long as one of these files was never any
-// good, the certificates of those that it may replace stay in use.
+// has not changed is not read again. As long as one of the files that were not
+// wanted before is no good, the certificates of those that it may replace stay in
+// use, for names that no other has.
 func (w *Watcher) Set(wanted []Files, standard *Files) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,12 +91,17 @@ func (w *Watcher) Set(wanted []Files, standard *Files) {
 
 // replace forgets the files that are not among the named any more. The caller has mu.
 func (w *Watcher) replace(named map[pair]*found) {
+	var replaced []*Certificate
 	maps.DeleteFunc(w.known, func(p pair, k *watched) bool {
 		if named[p] == nil && k.current != nil {
-			w.replaced = append(w.replaced, k.current)
+			replaced = append(replaced, k.current)
 		}
+		k.old = true
 		return named[p] == nil
 	})
+	now := time.Now()
+	slices.SortFunc(replaced, func(a, b *Certificate) int { return cmp.Or(a.order(b, now), cmp.Compare(a.Origin, b.Origin)) })
+	w.replaced = slices.Concat(replaced, w.replaced)
 }
 
 // Run watches the files until ctx ends.

@@ -154,6 +154,42 @@ func TestWatcher_ABadReplacementKeepsTheOld(t *testing.T) {
 	})
 }
 
+func TestWatcher_ABadFileKeepsNothingThatWasReplaced(t *testing.T) {
+	watch(t, func(w *watching) {
+		files := map[string][]byte{}
+		issue := func(file string, names ...string) *x509.Certificate {
+			c := w.a.issue(t, names)
+			files[file] = append(c.chained(), c.key...)
+			return c.leaf
+		}
+		leaked, www, fresh := issue("leaked.pem", "arzur.net", "api.arzur.net"), issue("www.pem", "www.arzur.net"), issue("fresh.pem", "arzur.net", "*.arzur.net")
+		w.write(files)
+		set := func(names ...string) {
+			var wanted []Files
+			for _, n := range names {
+				wanted = append(wanted, Files{Cert: w.path(n)})
+			}
+			w.Set(wanted, nil)
+		}
+		set("leaked.pem", "www.pem", "none.pem")
+		require.Equal(t, leaked, w.serves("arzur.net"))
+
+		set("fresh.pem", "none.pem") // which was no good before
+		require.Equal(t, fresh, w.serves("arzur.net"))
+		require.Len(t, w.store.List(), 1)
+
+		set("leaked.pem", "www.pem")
+		set("fresh.pem", "worse.pem")
+		require.Equal(t, fresh, w.serves("arzur.net"))
+		require.Equal(t, fresh, w.serves("api.arzur.net"))
+		require.Equal(t, fresh, w.serves("www.arzur.net"))
+
+		set("www.pem", "worst.pem")
+		require.Equal(t, www, w.serves("www.arzur.net"))
+		require.Equal(t, fresh, w.serves("arzur.net"))
+	})
+}
+
 func TestWatcher_FollowsAFolder(t *testing.T) {
 	watch(t, func(w *watching) {
 		a, b := w.a.issue(t, []string{"a.net"}), w.a.issue(t, []string{"b.net"})
