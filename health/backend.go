@@ -69,12 +69,13 @@ type Verdict struct {
 // may be one restart seen by two loops; then a second, doubled up to a minute.
 // Afterwards one Attempt finds out how things stand, while the others go on to
 // keep away: where connections are lost in silence each would wait for
-// connect_timeout. If it is not decided in trialTime, the next one tries.
+// connect_timeout. If it is not decided in trialTime, which is longer than the
+// default of that, the next one tries.
 const (
 	ejectAfter   = 3
 	ejectFirst   = int64(time.Second)
 	ejectLongest = int64(time.Minute)
-	trialTime    = int64(2 * time.Second)
+	trialTime    = int64(3 * time.Second)
 )
 
 // Usable says whether the Backend may get a request now. It is the only place
@@ -136,7 +137,8 @@ func (b *Backend) failed(o Outcome, now int64) {
 	if n < ejectAfter && b.rounds.Load() == 0 {
 		return
 	}
-	if e := b.ejected.Load(); e > now && !b.trial.Swap(false) {
+	onTrial := b.trial.Swap(false)
+	if b.ejected.Load() > now && !onTrial {
 		return // already out; stragglers do not prolong it
 	}
 	round := min(b.rounds.Add(1), 7)

@@ -154,3 +154,24 @@ func TestBackend_OneAttemptIsTheTrial(t *testing.T) {
 	}
 	require.True(t, b.Usable(now), "all is forgotten")
 }
+
+func TestBackend_StragglersOfATrialThatRanOutDoNotProlong(t *testing.T) {
+	now := Now()
+	b := &Backend{}
+	for range ejectAfter + 2 {
+		require.True(t, b.TryBegin(0, now))
+	}
+	for range ejectAfter {
+		b.Done(Refused, now)
+	}
+	now += ejectFirst
+	require.True(t, b.TryBegin(0, now)) // the trial
+	now += trialTime
+	b.Done(Refused, now)
+	until := b.Ejected(now)
+	require.Equal(t, now+2*ejectFirst, until)
+	b.Done(Refused, now+1)
+	require.Equal(t, until, b.Ejected(now+1), "already out")
+	b.Answered()
+	require.Equal(t, until, b.Ejected(now+1), "there is no trial to end")
+}
