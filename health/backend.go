@@ -104,11 +104,13 @@ func (b *Backend) TryBegin(max int32, now int64) bool {
 }
 
 // Answered says that an Attempt has met with an answer, however it will end: a
-// trial is over.
-func (b *Backend) Answered() {
-	if b.trial.Load() && b.trial.CompareAndSwap(true, false) {
-		b.ejected.Store(0)
+// trial is over. It returns true when that lets somebody in who waits for a place.
+func (b *Backend) Answered() (wake bool) {
+	if !b.trial.Load() || !b.trial.CompareAndSwap(true, false) {
+		return false
 	}
+	b.ejected.Store(0)
+	return b.waiting.Load() > 0
 }
 
 // Done gives the place back and reports how the Attempt went. It returns true

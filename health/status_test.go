@@ -138,7 +138,10 @@ func TestBackend_OneAttemptIsTheTrial(t *testing.T) {
 
 	now += trialTime
 	begin()
-	b.Answered()
+	b.Wait(1)
+	require.True(t, b.Answered(), "who waits may be let in")
+	require.False(t, b.Answered(), "the trial was over")
+	b.Wait(-1)
 	require.True(t, b.Usable(now), "that the answer is long keeps nobody away")
 	begin()
 	fail()
@@ -146,7 +149,7 @@ func TestBackend_OneAttemptIsTheTrial(t *testing.T) {
 
 	now += 4 * ejectFirst
 	begin()
-	b.Answered()
+	require.False(t, b.Answered(), "nobody waits")
 	b.Done(Served, now)
 	for range ejectAfter - 1 {
 		begin()

@@ -236,6 +236,13 @@ func (x *Exchange) settleBackend(o health.Outcome) {
 	}
 }
 
+// backendAnswers ends a trial of the Backend: others may have a place there again.
+func (x *Exchange) backendAnswers() {
+	if x.target.Backend.Answered() {
+		x.core.proxy.wakeQueues()
+	}
+}
+
 // dropUpstream closes the present upstream connection.
 func (x *Exchange) dropUpstream() {
 	if u := x.up; u != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/http1"
 	"arzur.net/lb/rules"
 )
@@ -153,6 +154,33 @@ func TestEjection_SparesADeadServer(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, asked.Load(), int32(3))
 	require.LessOrEqual(t, asked.Load(), 3+int32(time.Since(began)/time.Second), "three failures in a row eject, for a second at least")
+}
+
+// What the answer brings, more of it than there are places, is for those who wait.
+func TestEjection_EndOfATrialLetsInWhoWaits(t *testing.T) {
+	b := newSimBed(t, 1, 1)
+	b.service.MaxConnections = 2
+	first, second := b.serve(1), b.serve(2)
+	b.use(1, 2)
+	back := b.Table().Backends()[0].Backend
+	for range 3 {
+		require.True(t, back.TryBegin(0, b.Now()))
+		back.Done(health.Refused, b.Now())
+	}
+	now := back.Ejected(b.Now())
+	b.After(now-b.Now(), func() {})
+	b.run(func() bool { return b.Now() >= now })
+	for range 4 { // the trial, two at the other server, and one that waits
+		b.client(simGet)
+	}
+	b.run(func() bool {
+		return len(first()) == 1 && first()[0].got != "" && len(second()) == 2 && b.cores[0].stats.queued == 1
+	})
+	first()[0].Write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234") // and no more
+	answered := b.Now()
+	b.run(func() bool { return len(first()) == 2 })
+	require.Less(t, b.Now()-answered, int64(time.Second))
+	require.Empty(t, b.settle())
 }
 
 func TestMaxConnections_QueuesInOrder(t *testing.T) {

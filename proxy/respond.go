@@ -151,7 +151,7 @@ func (x *Exchange) respond(r *http1.Response, rest []byte) {
 	x.status = r.Status
 	x.failed = nil // what an earlier Attempt met with, this one has made up for
 	x.answered = k.loop.Now()
-	x.target.Backend.Answered()
+	x.backendAnswers()
 	x.reusable = r.KeepAlive && !r.BodyForbidden && x.pool.ProxyProtocol == 0
 	x.frameResponse(r)
 	if k.draining || x.client.lst.closed.Load() || !x.reqDone && r.Status >= 400 {

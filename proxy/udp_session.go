@@ -194,7 +194,7 @@ func (s *session) answered(data []byte) {
 	if s.answers == 0 {
 		x.answered = k.loop.Now()
 		x.failed, x.detail = nil, ""
-		x.target.Backend.Answered()
+		x.backendAnswers()
 	}
 	s.answers++
 	s.letFirstGo()

@@ -45,7 +45,7 @@ func (x *Exchange) beginTunnel(status int) {
 	x.status = status
 	x.failed, x.detail = nil, "" // what an earlier Attempt met with, this one has made up for
 	x.answered = x.core.loop.Now()
-	x.target.Backend.Answered()
+	x.backendAnswers()
 	x.core.stats.tunnels.add(1)
 }
 
