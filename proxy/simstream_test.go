@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/loop"
 	"arzur.net/lb/rules"
 )
@@ -352,6 +353,43 @@ func TestSim_SessionsGetHalfOfAllPlaces(t *testing.T) {
 	require.EqualValues(t, 3, b.cores[0].stats.sessions)
 	require.Empty(t, b.settle())
 	require.Zero(t, b.sessions.Load())
+}
+
+// A server that never answers gets its share again: it is known by not refusing.
+func TestSim_EjectionOfAServerThatNeverAnswersEnds(t *testing.T) {
+	f := func(timeout, want time.Duration, sent ...int64) {
+		t.Helper()
+		b := newSimBed(t, 1, 1)
+		b.rule.Protocol = rules.UDP
+		b.opts.UDPTimeout = timeout
+		b.Datagrams(simBack(0)).Handle = func(*loop.SimUDP, netip.AddrPort, string) {}
+		b.use(0)
+		back := b.Table().Backends()[0].Backend
+		for range 3 {
+			require.True(t, back.TryBegin(0, b.Now()))
+			back.Done(health.Refused, b.Now())
+		}
+		trial := back.Ejected(b.Now())
+		c := b.Datagrams(netip.MustParseAddrPort("10.9.1.1:1000"))
+		for _, after := range sent {
+			b.After(trial-b.Now()+after, func() { c.Send(simFront, "x") })
+		}
+		began, ended := int64(0), int64(0)
+		b.run(func() bool {
+			switch out := back.Ejected(b.Now()); {
+			case began == 0 && out > trial:
+				began = b.Now()
+			case began > 0 && out == 0:
+				ended = b.Now()
+			}
+			return ended > 0
+		})
+		require.InDelta(t, want, ended-began, float64(100*time.Millisecond))
+		require.Empty(t, b.settle())
+	}
+	const second = int64(time.Second)
+	f(2*time.Second, 2*time.Second, 1)                       // by its silence
+	f(time.Minute, 3*time.Second/2, 1, second/2, second*3/2) // by another datagram
 }
 
 // An end without power says nothing, and the tunnel would stand for an hour.

@@ -156,11 +156,18 @@ func (s *session) forward(data []byte) {
 	s.write(data)
 }
 
+// refusalTime is after how long a machine where nobody receives would have said so.
+// Some servers never answer, and not to be refused is all that can be heard of them.
+const refusalTime = int64(1e9)
+
 func (s *session) write(data []byte) {
 	k := s.port.core
 	switch _, err := k.sys.Write(s.FD(), data); {
 	case err == nil:
 		s.moved()
+		if k.loop.Now()-s.x.connected >= refusalTime {
+			s.x.backendAnswers()
+		}
 	case err == loop.ErrAgain, err == syscall.EMSGSIZE, scarce(err): // of which the Backend knows nothing
 		k.stats.datagramsLost.inc()
 	default:
@@ -247,8 +254,11 @@ func (s *session) end(f *failure, detail string) {
 	}
 	x.stage = stageDone
 	outcome := health.Unjudged // some servers never answer, which is not for us to judge
-	if s.answers > 0 {
+	switch {
+	case s.answers > 0:
 		outcome = health.Served
+	case f == nil: // it was not refused
+		x.backendAnswers()
 	}
 	x.settleBackend(outcome)
 	x.failed, x.detail, x.status = f, detail, 200
