@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"arzur.net/lb/health"
 	"arzur.net/lb/proxy/loop"
@@ -84,4 +87,19 @@ func TestExhausted_WithoutPortsTheNextServerIsAsked(t *testing.T) {
 	require.Equal(t, "200 OK", status(answer))
 	require.Contains(t, answer, "two")
 	b.requireAllUp()
+}
+
+// Apply may hold the lock while it waits for the very Loop that lacks something.
+func TestExhausted_IsSaidOnceASecondAndWithoutTheLock(t *testing.T) {
+	core, seen := observer.New(zapcore.ErrorLevel)
+	p := &Proxy{log: zap.New(core)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range 3 {
+		p.logScarce("accept", &listener{}, syscall.EMFILE)
+	}
+	require.Equal(t, 1, seen.Len())
+	p.scarceAt.Add(-int64(time.Second))
+	p.logScarce("accept", &listener{}, syscall.EMFILE)
+	require.Equal(t, 2, seen.Len())
 }

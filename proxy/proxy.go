@@ -32,15 +32,15 @@ type Proxy struct {
 	labor  *workers // behind work, nil if that is somebody else's
 	cores  []*core
 
-	mu        sync.Mutex // guards the five below
+	mu        sync.Mutex // guards the three below
 	listeners map[rules.Listen]*listener
 	leaving   []*listener            // whose sockets may still be open
 	inherited map[rules.Listen][]int // by address, even if that is all
-	scarceAt  time.Time
 
 	table       atomic.Pointer[rules.Table]
 	connections atomic.Int64
 	sessions    atomic.Int64 // those of udp among them
+	scarceAt    atomic.Int64 // health.Now when logScarce spoke last
 	shaking     atomic.Int64 // TLS handshakes under way
 	greeting    shares       // of those, with clients
 	identities  identities
@@ -245,14 +245,13 @@ func (p *Proxy) Sockets() []int {
 	return fds
 }
 
-// logScarce says at most once a second that op met with a lack of descriptors or memory.
+// logScarce says at most once a second that op met with a lack of descriptors or
+// memory. Loops call it, so it takes no lock: those who hold mu may wait for them.
 func (p *Proxy) logScarce(op string, l *listener, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.scarceAt) < time.Second {
+	last, now := p.scarceAt.Load(), health.Now()
+	if last != 0 && now-last < int64(time.Second) || !p.scarceAt.CompareAndSwap(last, now) {
 		return
 	}
-	p.scarceAt = time.Now()
 	p.log.Error(op, zap.Stringer("listener", l), zap.Error(err))
 }
 
