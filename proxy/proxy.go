@@ -115,6 +115,9 @@ func New(c Config) (*Proxy, error) {
 		l.OnPanic = func(v any, stack []byte) {
 			p.log.Error("panic in the engine", zap.Any("value", v), zap.ByteString("stack", stack))
 		}
+		l.OnApart = func(why error) {
+			p.log.Warn("from now on every send is a system call of its own", zap.Int("loop", i), zap.Error(why))
+		}
 		p.cores = append(p.cores, newCore(p, l, i, c.Seed+uint64(i)))
 	}
 	return p, nil

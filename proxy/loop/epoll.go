@@ -277,10 +277,14 @@ func (s *epoll) SendAll(batch []Send) {
 	for s.ring != nil && len(batch) > 1 {
 		n, err := s.ring.send(batch[:min(len(batch), sendBatch)])
 		batch = batch[n:]
-		if err != nil {
+		if err == nil {
+			continue
+		}
+		if n > 0 || !passes(err) {
 			s.ring.close()
 			s.ring, s.noRing = nil, err
 		}
+		break
 	}
 	sendEach(s, batch)
 }

@@ -34,6 +34,9 @@ type Loop struct {
 	// with its stack. The connection involved is reset and the Loop goes on. Set
 	// it before Run; without it panics are not contained.
 	OnPanic func(v any, stack []byte)
+	// OnApart is told why the System has stopped sending together, if it does. Set
+	// it before Run.
+	OnApart func(why error)
 
 	sys   System
 	now   int64
@@ -59,6 +62,7 @@ type Loop struct {
 	sendBuf    []Send
 	sentBuf    []waiting
 	collects   bool
+	together   bool // the System sends so
 
 	posted  atomic.Bool
 	stopped atomic.Bool
@@ -149,8 +153,12 @@ func (l *Loop) Step(timeout int64) {
 		l.grace = l.now + reprieve
 	}
 	l.turn, l.again, l.turnBuf = l.again, l.turnBuf[:0], l.again
-	least, _ := l.sys.Together()
+	least, why := l.sys.Together()
 	l.collects = least > 0 && n+len(l.turn) >= least
+	if l.together && why != nil && l.OnApart != nil {
+		l.OnApart(why)
+	}
+	l.together = why == nil
 	if l.posted.Load() {
 		l.takePosts()
 	}

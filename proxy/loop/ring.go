@@ -178,3 +178,13 @@ func (r *ring) collect(batch []Send) (n int) {
 	atomic.StoreUint32(r.resultHead, head)
 	return n
 }
+
+// passes says whether err, of a send that has done nothing, is a lack that the
+// next one may not meet with.
+func passes(err error) bool {
+	var no syscall.Errno
+	if !errors.As(err, &no) {
+		return false
+	}
+	return no == unix.EAGAIN || no == unix.EBUSY || no == unix.EINTR || no == unix.ENOMEM
+}

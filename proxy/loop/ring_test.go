@@ -5,10 +5,13 @@ package loop
 import (
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -131,4 +134,65 @@ func TestSendAll_GoesOnWithoutARing(t *testing.T) {
 	least, why := s.Together()
 	require.Zero(t, least)
 	require.ErrorContains(t, why, "io_uring")
+}
+
+// failEnter has io_uring_enter(2) fail with no in the calling thread, for good.
+func failEnter(t *testing.T, no syscall.Errno) {
+	const number = 0 // offset in struct seccomp_data
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: number},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_IO_URING_ENTER, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(no)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	assert.NoError(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&filter)))
+	assert.Zero(t, errno)
+}
+
+func TestSendAll_WhatPassesDoesNotCostTheRing(t *testing.T) {
+	f := func(no syscall.Errno, keeps bool) {
+		t.Helper()
+		l := newReal(t)
+		s := l.Sys().(*epoll)
+		had := s.ring != nil
+		one, onePeer := pair(t, l)
+		two, twoPeer := pair(t, l)
+		var why []error
+		l.OnApart = func(err error) { why = append(why, err) }
+		l.Step(0)
+		send := func() {
+			s.SendAll([]Send{{FD: one.conn.FD(), Data: []byte("1")}, {FD: two.conn.FD(), Data: []byte("2")}})
+			l.Step(0)
+		}
+		done := make(chan struct{})
+		go func() { // ends at once, and its thread with it
+			defer close(done)
+			runtime.LockOSThread()
+			failEnter(t, no)
+			send()
+			send()
+		}()
+		<-done
+		require.Equal(t, had && keeps, s.ring != nil, no)
+		if had && !keeps {
+			require.Len(t, why, 1)
+			require.ErrorIs(t, why[0], no)
+		} else {
+			require.Empty(t, why)
+		}
+		send()
+		for _, p := range []*net.TCPConn{onePeer, twoPeer} {
+			got := make([]byte, 3)
+			_, err := io.ReadFull(p, got)
+			require.NoError(t, err)
+			require.Contains(t, []string{"111", "222"}, string(got))
+		}
+	}
+	f(unix.EAGAIN, true)
+	f(unix.EBUSY, true)
+	f(unix.EINTR, true)
+	f(unix.ENOMEM, true)
+	f(unix.EPERM, false)
 }
