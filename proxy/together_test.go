@@ -61,3 +61,8 @@ func TestExchange_CollectedAnswerThatNobodyTakesIsCut(t *testing.T) {
 	b.run(func() bool { return c.Broken() != nil || c.simPeer.Ended() })
 	require.GreaterOrEqual(t, b.Now()-start, int64(b.opts.WriteTimeout))
 }
+
+// An idle connection has nothing to go on with.
+func TestUpstream_SentWithoutAnExchange(t *testing.T) {
+	require.NotPanics(t, func() { (&upstream{}).Sent(1, nil) })
+}

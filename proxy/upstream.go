@@ -54,7 +54,12 @@ func (u *upstream) Ready(r loop.Ready) {
 }
 
 // Sent implements loop.Sender.
-func (u *upstream) Sent(n int, err error) { u.x.requestFlushed(u.sent(n, err)) }
+func (u *upstream) Sent(n int, err error) {
+	if u.x == nil {
+		return // the Exchange has ended
+	}
+	u.x.requestFlushed(u.sent(n, err))
+}
 
 func (u *upstream) connectReady(r loop.Ready) {
 	x := u.x
