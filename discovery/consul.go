@@ -84,6 +84,7 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 		services: make(map[consulQuery]*consulService),
 		scout:    newScout(),
 		news:     true,
+		grace:    time.After(consulGrace),
 	}
 	c.begin(c.Log)
 	w.remind(c.readCache())
@@ -101,6 +102,8 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 			rest = nil
 		case <-w.patience:
 			w.hasty = true
+		case <-w.grace:
+			w.lenient = true
 		case <-w.save:
 			w.saveNow()
 		case <-c.wake():
@@ -119,9 +122,7 @@ func (c *Consul) Watch(ctx context.Context, publish func(Snapshot)) error {
 			w.news, w.urgent, w.published, w.unsaved = false, false, true, true
 			publish(s)
 		}
-		if w.listed && !w.known.Load() && w.answered() {
-			w.known.Store(true)
-		}
+		w.judge()
 		w.remember()
 	}
 }
@@ -136,8 +137,9 @@ type consulWatch struct {
 	answers chan func()   // run by Watch, so that what follows needs no lock
 	scout   *consulScout
 
-	listed    bool     // the catalog has been read
-	catalog   []string // services whose tags route, sorted
+	listing   consulOutcome // of the question about the catalog
+	kv        consulOutcome // of the one about the KV store
+	catalog   []string      // services whose tags route, sorted
 	services  map[consulQuery]*consulService
 	scouting  bool // for good: services were more than connections
 	wishes    []consulWish
@@ -145,7 +147,6 @@ type consulWatch struct {
 	unread    []rules.Problem // tags that nobody reads
 	fragments consulFragments
 	decoded   int // label sets when all were read last
-	waiting   int // questions never answered, those about services apart
 	published bool
 	news      bool // there is something to publish
 	urgent    bool // an instance is not to get requests any more
@@ -153,6 +154,8 @@ type consulWatch struct {
 	reminded   map[consulQuery][]consulInstance // what the cache says
 	patience   <-chan time.Time                 // ends the wait for what is newer than that
 	hasty      bool                             // it has ended
+	grace      <-chan time.Time                 // ends the wait for what Consul refuses to say
+	lenient    bool                             // it has ended
 	save       <-chan time.Time                 // when to write the cache
 	unsaved    bool                             // there is something that is not in it
 	saving     bool                             // it is being written
@@ -161,14 +164,14 @@ type consulWatch struct {
 
 // start asks the questions that are always asked.
 func (w *consulWatch) start() {
-	w.waiting = 1
 	names := w.catalog
 	w.running.Go(func() { w.followCatalog(names) })
-	if w.Config.KV != "" && w.ParseFragment != nil {
-		w.waiting++
-		values := maps.Clone(w.fragments.values)
-		w.running.Go(func() { w.followKV(values) })
+	if w.Config.KV == "" || w.ParseFragment == nil {
+		w.kv = consulHeard // there is nothing to hear
+		return
 	}
+	values := maps.Clone(w.fragments.values)
+	w.running.Go(func() { w.followKV(values) })
 }
 
 // tell has Watch run f, unless the run ends first. Any goroutine may call it.
@@ -197,25 +200,33 @@ func (w *consulWatch) complete() bool {
 	if w.published || w.hasty {
 		return true
 	}
-	return w.waiting == 0 && w.answered()
+	return w.each(func(o consulOutcome) bool { return o != consulPending })
 }
 
-// answered says whether each question about a service has had an answer, be it an error.
-func (w *consulWatch) answered() bool {
+// each says whether all outcomes are as they should be.
+func (w *consulWatch) each(is func(consulOutcome) bool) bool {
+	if !is(w.listing) || !is(w.kv) {
+		return false
+	}
 	for _, s := range w.services {
-		if !s.answered {
+		if !is(s.outcome) {
 			return false
 		}
 	}
 	return true
 }
 
-// heard counts the first answer to one of the questions that are always asked.
-func (w *consulWatch) heard(first *bool) {
-	if *first {
-		*first = false
-		w.waiting--
+// judge tells consulHealth how much of what is asked has been heard and published.
+func (w *consulWatch) judge() {
+	if !w.published || w.listing != consulHeard {
+		return
 	}
+	if !w.known.Load() && w.each(func(o consulOutcome) bool { return o != consulPending }) {
+		w.known.Store(true)
+	}
+	w.whole.Store(w.each(func(o consulOutcome) bool {
+		return o == consulHeard || o == consulRefused && w.lenient
+	}))
 }
 
 // want takes over what the rules name.

@@ -105,7 +105,7 @@ func (c *catalogCase) outcome() (lines []string) {
 		entries[i.Name] = append(entries[i.Name], e)
 	}
 	for name, list := range entries {
-		s := &consulService{answered: true, instances: config.instances(list)}
+		s := &consulService{outcome: consulHeard, instances: config.instances(list)}
 		s.group(name)
 		w.services[consulQuery{name: name}] = s
 		w.catalog = append(w.catalog, name)

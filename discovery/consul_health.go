@@ -16,7 +16,8 @@ import (
 type consulHealth struct {
 	crowd   atomic.Int64 // services that are asked about
 	waiters atomic.Int64 // of these, those with a blocking query of their own
-	known   atomic.Bool  // the catalog and the services in it have been read
+	known   atomic.Bool  // the catalog has been read, and the rest too or in vain
+	whole   atomic.Bool  // all that is asked now has been answered once
 
 	state   sync.Mutex
 	log     *zap.Logger
@@ -117,7 +118,7 @@ func (h *consulHealth) Report() Report {
 	h.state.Lock()
 	defer h.state.Unlock()
 	heard := h.known.Load()
-	r := Report{Well: heard && len(h.failing) == 0, Unheard: !heard && h.cached.IsZero(), Text: fmt.Sprintf("%d services", h.crowd.Load())}
+	r := Report{Well: heard && len(h.failing) == 0, Unheard: !h.whole.Load() && h.cached.IsZero(), Text: fmt.Sprintf("%d services", h.crowd.Load())}
 	if len(h.failing) == 0 {
 		if !heard {
 			r.Text = "has not answered yet"
@@ -133,7 +134,7 @@ func (h *consulHealth) Report() Report {
 	}
 	r.Text = fmt.Sprintf("what it said %s ago stays in use; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
 	switch {
-	case heard:
+	case heard && !r.Unheard:
 	case h.cached.IsZero():
 		r.Text = fmt.Sprintf("has not answered for %s; %s: %v", r.Age.Round(time.Second), oldest, h.failing[oldest].err)
 	default:

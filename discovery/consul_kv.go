@@ -27,6 +27,11 @@ type consulFragments struct {
 	rejected []rules.Problem     // about values that do not count
 }
 
+// counts says whether the value can be used.
+func (f *Fragment) counts() bool {
+	return !slices.ContainsFunc(f.Problems, func(p rules.Problem) bool { return p.Fatal })
+}
+
 // take takes over a good value.
 func (f *consulFragments) take(key string, value []byte, fragment Fragment) {
 	if f.last == nil {
@@ -37,7 +42,7 @@ func (f *consulFragments) take(key string, value []byte, fragment Fragment) {
 
 // followKV keeps an eye on the keys that hold rules; last are those of the cache.
 func (w *consulWatch) followKV(last map[string][]byte) {
-	first := true
+	read := false
 	kv := w.client.KV()
 	ask(w.ctx, w, question[api.KVPairs]{
 		what:  "kv " + w.Config.KV,
@@ -47,7 +52,7 @@ func (w *consulWatch) followKV(last map[string][]byte) {
 		pace:  kvPace,
 		use: func(pairs api.KVPairs) {
 			now := values(pairs)
-			if maps.EqualFunc(now, last, bytes.Equal) && !first {
+			if maps.EqualFunc(now, last, bytes.Equal) && read {
 				return
 			}
 			changed := make(map[string]Fragment)
@@ -56,14 +61,14 @@ func (w *consulWatch) followKV(last map[string][]byte) {
 					changed[key] = w.ParseFragment(key, value)
 				}
 			}
-			last = now
+			last, read = now, true
 			w.tell(func() {
-				w.heard(&first)
+				w.kv = consulHeard
 				w.fragments.update(now, changed)
 				w.news = true
 			})
 		},
-		fail: func() { w.tell(func() { w.heard(&first) }) },
+		fail: func(err error) { w.tell(func() { w.kv.miss(err) }) },
 	})
 }
 
@@ -91,7 +96,7 @@ func (f *consulFragments) update(now map[string][]byte, changed map[string]Fragm
 	})
 	for _, key := range slices.Sorted(maps.Keys(changed)) {
 		fragment := changed[key]
-		if !slices.ContainsFunc(fragment.Problems, func(p rules.Problem) bool { return p.Fatal }) {
+		if fragment.counts() {
 			f.take(key, now[key], fragment)
 			continue
 		}

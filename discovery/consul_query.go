@@ -22,7 +22,32 @@ const (
 	// consulTurn is how long a query waits when there are more than connections and
 	// no scout can tell which has something to wait for.
 	consulTurn = 2 * time.Second
+	// consulGrace is how long a successor waits for what Consul answers with an
+	// error: that may be for good, as where the datacenter is gone. It spans several
+	// retries, and is less than a hand-over waits for what is silent.
+	consulGrace = 8 * time.Second
 )
+
+// consulOutcome is what has become of a question so far.
+type consulOutcome int
+
+const (
+	consulPending consulOutcome = iota
+	consulFailed                // there was no answer, which says nothing
+	consulRefused               // the answer was an error
+	consulHeard                 // there was an answer, once
+)
+
+// miss notes an error in the place of an answer.
+func (o *consulOutcome) miss(err error) {
+	if *o == consulHeard {
+		return
+	}
+	*o = consulFailed
+	if errors.As(err, new(api.StatusError)) {
+		*o = consulRefused
+	}
+}
 
 var (
 	errNoLeader = errors.New("the answering server knows no leader")
@@ -44,7 +69,7 @@ type question[T any] struct {
 	pace time.Duration
 	wait time.Duration // how long Consul may hold an answer back, at most; 0: consulWait
 	use  func(T)
-	fail func() // called when there is no answer
+	fail func(error) // called when there is no answer
 	// anew, if set, is called before use when Consul may count anew: after a failure,
 	// and when the index went backwards.
 	anew func()
@@ -66,7 +91,7 @@ func ask[T any](ctx context.Context, w *consulWatch, q question[T]) {
 			return
 		case err != nil:
 			w.failed(q.what, err)
-			q.fail()
+			q.fail(err)
 			index, lost = 0, true // what there is now, not what comes after something forgotten
 			w.pauseOrRecover(ctx, retry/2+rand.N(retry))
 			retry = min(2*retry, consulRetryMost)

@@ -194,7 +194,7 @@ func (w *consulWatch) followChecks(status string) {
 			last = now
 			w.changed(names)
 		},
-		fail: func() {},
+		fail: func(error) {},
 	})
 }
 

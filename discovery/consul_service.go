@@ -33,7 +33,7 @@ type consulService struct {
 	index   atomic.Uint64 // of the newest answer to a service that is scouted, else 0
 
 	cancel    context.CancelFunc
-	answered  bool
+	outcome   consulOutcome    // of the question about it
 	instances []consulInstance // by node and ID
 	variants  []consulVariant  // of one label set each, if the catalog lists it
 }
@@ -44,7 +44,7 @@ func newConsulService(name string) *consulService {
 
 // followCatalog keeps an eye on which services there are; last are those of the cache.
 func (w *consulWatch) followCatalog(last []string) {
-	first, listed := true, false
+	listed := false
 	var problems []rules.Problem
 	ask(w.ctx, w, question[map[string][]string]{
 		what: "catalog",
@@ -64,14 +64,13 @@ func (w *consulWatch) followCatalog(last []string) {
 			}
 			last, problems, listed = names, unread, true
 			w.tell(func() {
-				w.heard(&first)
+				w.listing = consulHeard
 				w.news = w.news || !slices.Equal(unread, w.unread)
-				w.listed, w.unread = true, unread
-				w.catalog = names
+				w.catalog, w.unread = names, unread
 				w.watchServices()
 			})
 		},
-		fail: func() { w.tell(func() { w.heard(&first) }) },
+		fail: func(err error) { w.tell(func() { w.listing.miss(err) }) },
 	})
 }
 
@@ -112,7 +111,7 @@ func (w *consulWatch) follow(q consulQuery, s *consulService) {
 				}
 			})
 		},
-		fail: func() { w.tell(func() { s.answered = true }) },
+		fail: func(err error) { w.tell(func() { s.outcome.miss(err) }) },
 	}
 	if w.scouting && w.Config.isHome(q) {
 		question.rest = func(index uint64) {
@@ -141,11 +140,13 @@ func (w *consulWatch) readService(q consulQuery, o *api.QueryOptions) ([]*api.Se
 
 // take takes over the instances of a service.
 func (w *consulWatch) take(s *consulService, name string, instances []consulInstance) {
-	if s.answered && slices.EqualFunc(s.instances, instances, func(a, b consulInstance) bool { return a.same(&b) }) {
+	asked := s.outcome != consulPending
+	s.outcome = consulHeard
+	if asked && slices.EqualFunc(s.instances, instances, func(a, b consulInstance) bool { return a.same(&b) }) {
 		return
 	}
 	w.urgent = w.urgent || loses(s.instances, instances)
-	s.answered, s.instances = true, instances
+	s.instances = instances
 	s.group(name)
 	w.news = true
 }

@@ -96,7 +96,7 @@ func (w *consulWatch) snapshot() Snapshot {
 	}
 	for _, wish := range w.wishes {
 		known := w.services[wish.query]
-		if !known.answered && known.instances == nil {
+		if known.outcome == consulPending && known.instances == nil {
 			continue
 		}
 		service := rules.Service{Name: wish.name, Origin: "consul " + wish.query.String()}

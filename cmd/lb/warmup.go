@@ -23,29 +23,35 @@ const (
 	hearPause = time.Second
 )
 
-// hear returns when a successor has heard of every Source; with an error if that
-// takes too long. Without them it would serve next to nothing, while its
-// predecessor knows what they said. v or a later view is returned.
+// hear returns when a successor has heard of every Source, and what they said is
+// in the view; with an error if that takes too long. Without them it would serve
+// next to nothing, while its predecessor knows what they said. v or a later view
+// is returned.
 func (s *server) hear(v view) (view, error) {
-	if s.outages.silent() == nil {
+	if len(s.outages.all()) == 0 {
 		return v, nil
 	}
-	most, tick := time.NewTimer(hearMost), time.NewTicker(10*time.Millisecond)
-	defer most.Stop()
-	defer tick.Stop()
-	for s.outages.silent() != nil {
-		select {
-		case v = <-s.views:
-		case <-tick.C:
-		case <-most.C:
-			return v, fmt.Errorf("%w; this process would serve without it", s.outages.silent())
+	start, before := time.Now(), s.outages.silent()
+	for {
+		v = s.settled(v)
+		now := s.outages.silent()
+		switch {
+		case before == nil && now == nil:
+			return v, nil
+		case now != nil && time.Since(start) >= hearMost:
+			return v, fmt.Errorf("%w; this process would serve without it", now)
 		}
+		before = now
 	}
+}
+
+// settled waits for hearPause. v or the latest view by then is returned.
+func (s *server) settled(v view) view {
 	for pause := time.After(hearPause); ; {
 		select {
 		case v = <-s.views:
 		case <-pause:
-			return v, nil
+			return v
 		}
 	}
 }
