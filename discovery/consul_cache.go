@@ -124,7 +124,10 @@ func (w *consulWatch) remind(cache *consulCache) {
 	}
 	if w.Config.KV != "" && w.ParseFragment != nil {
 		for _, key := range slices.Sorted(maps.Keys(cache.KV)) {
-			w.fragments.take(key, cache.KV[key], w.ParseFragment(key, cache.KV[key]))
+			// What an older version could read and this one cannot is for followKV to report.
+			if fragment := w.ParseFragment(key, cache.KV[key]); fragment.counts() {
+				w.fragments.take(key, cache.KV[key], fragment)
+			}
 		}
 	}
 	w.patience = time.After(cachePatience)

@@ -95,6 +95,26 @@ func TestConsulCache_WaitsASecondForAnAgentThatHangs(t *testing.T) {
 	})
 }
 
+// TestConsulCache_WithARuleThatNoLongerCounts: another version of lb wrote it.
+func TestConsulCache_WithARuleThatNoLongerCounts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "consul.json")
+	withConsul(t, cachedConsul(file), filledConsul(), func(*testing.T, func() string) {})
+	f, c := unanswered(filledConsul()), cachedConsul(file)
+	c.ParseFragment = func(key string, data []byte) Fragment {
+		return Fragment{
+			Rules:    []rules.Rule{{Port: 80, Hostname: string(data), Service: "consul:db"}},
+			Problems: []rules.Problem{{Origin: key + ":1", Reason: "not good", Fatal: true}},
+		}
+	}
+	withConsul(t, c, f, func(t *testing.T, last func() string) {
+		without := blogRule + "blog: 10.0.0.1:8080*7\nconsul:db?tag=v1: 10.0.0.2:8080\n"
+		require.Equal(t, without, last())
+		f.change(func() { f.broken = nil })
+		pass(20 * time.Second)
+		require.Equal(t, without+"!lb/one:1/lb/one: not good\n", last(), "although the value is the same")
+	})
+}
+
 func TestConsulCache_ThatIsOfNoUse(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "consul.json")
 	withConsul(t, cachedConsul(file), filledConsul(), func(*testing.T, func() string) {})
