@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -30,7 +31,7 @@ type shares struct {
 // share is one address's.
 type share struct {
 	open    int64
-	waiting []func() // the first has waited longest
+	waiting list.List // of func(), the first has waited longest
 }
 
 // admission is what becomes of a handshake that wants to begin.
@@ -38,7 +39,7 @@ type admission uint8
 
 const (
 	admitted admission = iota
-	waits              // until next is called
+	waits              // until next is called, or forget
 	overload           // there are too many of all addresses together
 )
 
@@ -54,13 +55,14 @@ func holder(a netip.Addr) netip.Addr {
 }
 
 // enter begins a handshake of who, which leave ends. If it has to wait, next is
-// called once when it is to try again, from any goroutine and with no lock held.
-func (s *shares) enter(who netip.Addr, next func()) admission {
+// called once when it is to try again, from any goroutine and with no lock held;
+// place is where it waits.
+func (s *shares) enter(who netip.Addr, next func()) (a admission, place *list.Element) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.open.Load()
 	if all >= 2*maxHandshakes {
-		return overload
+		return overload, nil
 	}
 	h := s.by[who]
 	if h == nil {
@@ -71,12 +73,11 @@ func (s *shares) enter(who netip.Addr, next func()) admission {
 		s.by[who] = h
 	}
 	if h.open >= max(maxHandshakes-all, fewestHandshakes) {
-		h.waiting = append(h.waiting, next)
-		return waits
+		return waits, h.waiting.PushBack(next)
 	}
 	h.open++
 	s.open.Add(1)
-	return admitted
+	return admitted, nil
 }
 
 // leave ends a handshake that was admitted.
@@ -88,6 +89,16 @@ func (s *shares) leave(who netip.Addr) {
 	s.pass(who)
 }
 
+// forget takes away who waits no longer. If its turn has come meanwhile, it has
+// that still.
+func (s *shares) forget(who netip.Addr, place *list.Element) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.by[who]; h != nil {
+		h.waiting.Remove(place)
+	}
+}
+
 // pass gives the turn to who waits longest. Who was called, and does not want it
 // any more, passes it on.
 func (s *shares) pass(who netip.Addr) {
@@ -96,9 +107,8 @@ func (s *shares) pass(who netip.Addr) {
 	var next func()
 	switch {
 	case h == nil:
-	case len(h.waiting) > 0:
-		next, h.waiting[0] = h.waiting[0], nil
-		h.waiting = h.waiting[1:]
+	case h.waiting.Len() > 0:
+		next = h.waiting.Remove(h.waiting.Front()).(func())
 	case h.open == 0:
 		delete(s.by, who)
 	}

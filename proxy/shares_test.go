@@ -12,8 +12,12 @@ import (
 func TestShares_OneAddressLeavesHalfToOthers(t *testing.T) {
 	var s shares
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	enter := func(who netip.Addr, next func()) admission {
+		a, _ := s.enter(who, next)
+		return a
+	}
 	take := func(who netip.Addr, next func()) (n int) {
-		for s.enter(who, next) == admitted {
+		for enter(who, next) == admitted {
 			n++
 		}
 		return n
@@ -21,25 +25,30 @@ func TestShares_OneAddressLeavesHalfToOthers(t *testing.T) {
 	called := 0
 	require.Equal(t, maxHandshakes/2, take(a, func() { called++ }))
 	require.Equal(t, maxHandshakes/4, take(b, func() {}), "half of what is left")
-	require.Equal(t, waits, s.enter(a, func() { called += 10 }))
+	left, place := s.enter(a, func() { called += 100 })
+	require.Equal(t, waits, left)
+	require.Equal(t, waits, enter(a, func() { called += 10 }))
+	s.forget(a, place)
 
 	s.leave(a)
 	require.Equal(t, 1, called, "who has waited longest")
 	s.pass(a) // it has gone
 	require.Equal(t, 11, called)
+	s.forget(a, place) // again
 	s.pass(a)
 	require.Equal(t, 11, called)
 
 	s.open.Store(maxHandshakes + 1)
 	require.Equal(t, fewestHandshakes, take(netip.MustParseAddr("10.0.0.3"), func() {}), "everybody may have some")
 	s.open.Store(2 * maxHandshakes)
-	require.Equal(t, overload, s.enter(netip.MustParseAddr("10.0.0.4"), nil))
+	require.Equal(t, overload, enter(netip.MustParseAddr("10.0.0.4"), nil))
 }
 
 func TestShares_ForgetWhoHasNone(t *testing.T) {
 	var s shares
 	a := netip.MustParseAddr("10.0.0.1")
-	require.Equal(t, admitted, s.enter(a, nil))
+	got, _ := s.enter(a, nil)
+	require.Equal(t, admitted, got)
 	s.leave(a)
 	require.Empty(t, s.by)
 	require.Zero(t, s.open.Load())
@@ -91,7 +100,7 @@ func TestTLS_HandshakesOfOneAddressWaitForEachOther(t *testing.T) {
 			b.greeting.mu.Lock()
 			defer b.greeting.mu.Unlock()
 			h := b.greeting.by[netip.MustParseAddr("127.0.0.1")]
-			return h != nil && h.open == 50 && len(h.waiting) == n
+			return h != nil && h.open == 50 && h.waiting.Len() == n
 		}
 	}
 	stalled := stall()
@@ -112,6 +121,7 @@ func TestTLS_HandshakesOfOneAddressWaitForEachOther(t *testing.T) {
 	require.NoError(t, tls.Client(other, b.client).Handshake())
 
 	_ = gone.Close()
+	require.Eventually(t, waiting(1), eventually, tick)
 	_ = stalled.Close()
 	require.NoError(t, <-done)
 	_, body := ask(t, c, getA)

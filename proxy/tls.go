@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -18,11 +19,11 @@ import (
 // secure is what a wire has while it speaks TLS.
 type secure struct {
 	*loop.TLS
-	owner shaker     // nil once the handshake is over
-	by    int64      // when the handshake must be over
-	who   netip.Addr // on whose account: a client's holder, or a server
-	side  uint8      // whom it is with
-	waits bool       // for its turn to begin
+	owner shaker        // nil once the handshake is over
+	by    int64         // when the handshake must be over
+	who   netip.Addr    // on whose account: a client's holder, or a server
+	side  uint8         // whom it is with
+	place *list.Element // in shares, while it waits for its turn to begin
 
 	stepped bool // a step of the handshake is over and not looked at
 
@@ -148,11 +149,14 @@ func (w *wire) endShake(r handshakeResult, err error) {
 // leaveShake counts a handshake that is over.
 func (w *wire) leaveShake(r handshakeResult) (owner shaker) {
 	owner, w.tls.owner = w.tls.owner, nil
-	if p := w.core.proxy; w.tls.TLS != nil {
+	switch p := w.core.proxy; {
+	case w.tls.TLS != nil:
 		p.shaking.Add(-1)
 		if w.tls.side == sideClient { // those with servers keep no clients out
 			p.greeting.leave(w.tls.who)
 		}
+	case w.tls.place != nil:
+		p.greeting.forget(w.tls.who, w.tls.place)
 	}
 	w.core.stats.shakes[w.tls.side][r].inc()
 	return owner

@@ -41,7 +41,7 @@ func (c *client) shakeHands() {
 	case c.tls.TLS != nil:
 		c.shake()
 		return
-	case c.tls.waits:
+	case c.tls.place != nil:
 		if c.peerClosed {
 			c.endShake(shakeClosed, nil)
 		}
@@ -100,13 +100,14 @@ func (c *client) greet(hello []byte) {
 		return
 	}
 	k, s := c.core, c.tls
-	switch k.proxy.greeting.enter(s.who, func() { k.loop.Post(func() { k.turn(c, s) }) }) {
+	a, place := k.proxy.greeting.enter(s.who, func() { k.loop.Post(func() { k.turn(c, s) }) })
+	switch a {
 	case overload:
 		c.endShake(shakeOverload, nil)
 		return
 	case waits:
 		c.keep(hello)
-		s.waits = true
+		s.place = place
 		return
 	}
 	s.config, s.checked = config, k.loop.Now()
@@ -119,9 +120,9 @@ func (c *client) greet(hello []byte) {
 // turn has the handshake s of c begin, which has waited, unless the connection has
 // gone: the record c may be that of another by then.
 func (k *core) turn(c *client, s *secure) {
-	if c.tls == s && s.waits && c.shaking() {
-		s.waits = false
-		if c.greet(c.in); s.waits || c.shaking() {
+	if c.tls == s && s.place != nil && c.shaking() {
+		s.place = nil
+		if c.greet(c.in); s.place != nil || c.shaking() {
 			return
 		}
 	}
