@@ -24,8 +24,9 @@ import (
 const handoverVar = "LB_HANDOVER"
 
 // ticketsVar is the descriptor from which a successor reads the keys of session
-// tickets. They pass through a pipe, for no file and no environment is to have them.
-// Programs from before it was there leave it alone.
+// tickets: "parent pid:descriptor". They pass through a pipe, for no file and no
+// environment is to have them. Programs from before it was there leave it alone,
+// and hand it on to their own successors, whom the pid tells that it is stale.
 const ticketsVar = "LB_HANDOVER_TICKETS"
 
 // handoverMost is how long a successor may take until it serves.
@@ -139,7 +140,7 @@ func forkSuccessor(path string, sockets []int, names []string, held bool, ready,
 		fmt.Sprintf("LISTEN_FDS=%d", len(sockets)),
 		"LISTEN_FDNAMES="+strings.Join(names, ":"),
 		fmt.Sprintf("%s=%d:%d:%t", handoverVar, os.Getpid(), len(files), held),
-		fmt.Sprintf("%s=%d", ticketsVar, len(files)+1),
+		fmt.Sprintf("%s=%d:%d", ticketsVar, os.Getpid(), len(files)+1),
 	)
 	files = append(files, ready.Fd(), tickets.Fd())
 	return syscall.ForkExec(path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
@@ -191,21 +192,28 @@ func (s *successor) await() error {
 // fromPredecessor reads what the process that this one replaces has left in the
 // environment, if there is one.
 func (in *inheritance) fromPredecessor() bool {
-	parts := strings.Split(os.Getenv(handoverVar), ":")
-	if len(parts) != 3 || parts[0] != strconv.Itoa(os.Getppid()) {
+	ready, rest, ok := fromParent(handoverVar)
+	if !ok || len(rest) != 1 {
 		return false
 	}
-	ready, err := strconv.Atoi(parts[1])
-	if err != nil || ready < firstSocket {
-		return false
-	}
-	in.ready, in.held = ready, parts[2] == "true"
-	if fd, err := strconv.Atoi(os.Getenv(ticketsVar)); err == nil && fd >= firstSocket {
+	in.ready, in.held = ready, rest[0] == "true"
+	if fd, _, ok := fromParent(ticketsVar); ok {
 		pipe := os.NewFile(uintptr(fd), "hand-over")
 		in.tickets, _ = io.ReadAll(pipe) // without them sessions begin anew
 		_ = pipe.Close()                 // was only read
 	}
 	return true
+}
+
+// fromParent is the descriptor that a variable names, and what follows it there,
+// if our parent has set it.
+func fromParent(name string) (fd int, rest []string, ok bool) {
+	parts := strings.Split(os.Getenv(name), ":")
+	if len(parts) < 2 || parts[0] != strconv.Itoa(os.Getppid()) {
+		return -1, nil, false
+	}
+	fd, err := strconv.Atoi(parts[1])
+	return fd, parts[2:], err == nil && fd >= firstSocket
 }
 
 // sayReady lets the predecessor go.

@@ -274,3 +274,27 @@ func TestNotify_TellsSystemdHowItIs(t *testing.T) {
 	require.NoError(t, syscall.Kill(second, syscall.SIGTERM))
 	require.Equal(t, "STOPPING=1", next())
 }
+
+func TestHandover_TicketsOfAnEarlierOneAreLeftAlone(t *testing.T) {
+	f := func(parent int, want string) {
+		t.Helper()
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		_, err = io.WriteString(w, "keys")
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		fd, err := syscall.Dup(int(r.Fd())) // whoever reads it closes it
+		require.NoError(t, err)
+		t.Setenv(handoverVar, fmt.Sprintf("%d:%d:true", os.Getppid(), fd))
+		t.Setenv(ticketsVar, fmt.Sprintf("%d:%d", parent, fd))
+		in := inheritance{}
+		require.True(t, in.fromPredecessor())
+		require.Equal(t, want, string(in.tickets))
+		if want == "" {
+			require.NoError(t, syscall.Close(fd), "still open")
+		}
+	}
+	f(os.Getppid(), "keys")
+	f(os.Getppid()+1, "") // through a program that does not know of tickets
+}
