@@ -47,7 +47,7 @@ func decodeOwn(s *Subject, o *Options, w *Wants) {
 		switch v := s.label(w, key); {
 		case !ours || isShared(key):
 		case !ownWords[rest] && !strings.Contains(rest, ".") && o.mentions(key): // no word of ours, but somebody's
-		case v.text == "":
+		case v.text == "" && !guards(rest):
 			v.warn("it has no value, and counts as if it were not there")
 		default:
 			d.read(rest, v)
@@ -74,6 +74,17 @@ func (d *own) read(key string, v labelValue) {
 			d.unknown("", key, v)
 		}
 	}
+}
+
+// guards says whether a key is unknown and may be meant to protect. It then counts
+// without a value too, which is often a variable that is not set.
+func guards(key string) bool {
+	known := func(key string) bool {
+		return ownRuleKeys[key].read != nil || ownServiceKeys[key] != nil || slices.Contains(ownShared, key) ||
+			slices.ContainsFunc(ownRuleMaps, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+	}
+	_, ofRule, _ := strings.Cut(key, ".")
+	return protects(key) && !known(key) && !known(ofRule)
 }
 
 func (d *own) rule(name string) *ownRule {

@@ -339,6 +339,44 @@ func TestOwn_ProtectsByGuess(t *testing.T) {
 	f("lb.auth.hostname=a lb.auth.colour=red", false)
 	f("lb.hostname=a lb.colour=red", false)
 	f("lb.hostname=a traefik.http.routers.x.rule=Host(`x`) lb.whitelist=10.0.0.0/8", true, true)
+
+	// A variable that is not set leaves the value empty.
+	f("lb.hostname=a lb.auth=", true)
+	f("lb.a.hostname=a lb.b.hostname=b lb.a.users=", true, false)
+	f("lb.a.hostname=a lb.b.hostname=b lb.allow.from=", true, true)
+}
+
+// What is known protects nobody, whatever the rule is called.
+func TestOwn_EmptyAndKnown(t *testing.T) {
+	f := func(label string) {
+		t.Helper()
+		w := decoded("lb.web.hostname=a", label)
+		require.Len(t, w.Rules, 1)
+		require.Empty(t, w.Rules[0].Refuse)
+		require.Len(t, w.Problems, 1)
+		require.Equal(t, "it has no value, and counts as if it were not there", w.Problems[0].Reason)
+	}
+	f("lb.auth.path=")
+	f("lb.auth.balance=")
+	f("lb.web.request_headers.set.Authorization=")
+	f("lb.web.colour=")
+}
+
+func TestOwn_GuessedWords(t *testing.T) {
+	f := func(protects bool, words ...string) {
+		t.Helper()
+		for _, word := range words {
+			w := decoded("lb.web.hostname=a", "lb.web."+word+"=x")
+			require.Len(t, w.Rules, 1, word)
+			require.Equal(t, protects, w.Rules[0].Refuse != "", word)
+			require.Equal(t, protects, w.Problems[0].Fatal, word)
+		}
+	}
+	f(true, "users", "user", "requireUser", "ip_restrict", "restrict", "htpasswd", "require_login", "login", "password", "secret")
+	f(true, "allow_from", "deny-all", "whitelist", "ip.blacklist", "block_ips", "acl", "ip_acl", "secure", "secured", "security")
+	f(true, "basic", "basic_users", "digest", "oauth", "oauth2.issuer", "oidc", "sso", "SSO_url", "jwt", "mtls_ca", "client-cert", "tls_client_ca")
+	require.Empty(t, decoded("lb.web.hostname=a", "lb.web.mtls=x").Rules, "it may be tls as well, without which there is no rule")
+	f(false, "colour", "insecure", "oracle", "lessons", "logging", "reuse", "bases", "nonblocking")
 }
 
 func TestOwn_OneHostname(t *testing.T) {

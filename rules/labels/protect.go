@@ -2,6 +2,7 @@ package labels
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -15,14 +16,29 @@ var protectiveWords = []string{
 }
 
 // protectiveParts are in words that people guess.
-var protectiveParts = []string{"auth", "allow", "deny", "whitelist", "blacklist", "blocklist", "ratelimit", "password", "clientcert"}
+var protectiveParts = []string{
+	"auth", "login", "password", "passwd", "passphrase", "credential", "secret", "basic", "digest", "oidc", "jwt", "saml", "ldap",
+	"allow", "deny", "denied", "permit", "forbid", "restrict", "protect", "whitelist", "blacklist", "blocklist", "firewall", "ipfilter",
+	"ratelimit", "throttle", "mtls", "clientcert", "clientca", "verifyclient",
+}
+
+// protectiveStart is for parts that other words have inside, such as lesson and
+// insecure: here a word begins with them, alone or joined to others as in ip_acl.
+var protectiveStart = regexp.MustCompile(`(^|_)(acl|sso|secur|user|block)`)
+
+var (
+	humps   = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+	toSnake = strings.NewReplacer("-", "_", " ", "_")
+)
 
 // protects says whether a name of a label that nobody understands has a word of
 // those that keep requests out. A misspelt one counts.
 func protects(name string) bool {
-	return slices.ContainsFunc(strings.Split(strings.ToLower(name), "."), func(word string) bool {
-		word, _, _ = strings.Cut(strings.NewReplacer("-", "", "_", "", " ", "").Replace(word), "[")
-		return len(rules.NearMisses(word, protectiveWords)) > 0 ||
+	return slices.ContainsFunc(strings.Split(name, "."), func(word string) bool {
+		word, _, _ = strings.Cut(word, "[")
+		snake := strings.ToLower(toSnake.Replace(humps.ReplaceAllString(word, "${1}_$2")))
+		word = strings.ReplaceAll(snake, "_", "")
+		return protectiveStart.MatchString(snake) || len(rules.NearMisses(word, protectiveWords)) > 0 ||
 			slices.ContainsFunc(protectiveParts, func(part string) bool { return strings.Contains(word, part) })
 	})
 }
