@@ -1,9 +1,10 @@
 package labels
 
 import (
-	"cmp"
 	"maps"
 	"slices"
+
+	"arzur.net/lb/rules"
 )
 
 // Shared is what the labels of all Subjects of a Source define for each other:
@@ -12,24 +13,25 @@ import (
 type Shared struct {
 	middlewares map[string]*middleware
 	services    map[string]*service3
-	routed      map[string]bool     // services that routers and weighted services name
-	first       map[string]*element // routers and services of all protocols, by the start of their labels
+	routed      map[string]bool   // services that routers and weighted services name
+	stacks      map[string]stacks // by protocol and service: "http.web"
 }
 
 // Share collects what the exposed Subjects define. Of two that define one name,
 // the first counts for the others; each sees its own first. o.Shared is not read.
 func Share(subjects []*Subject, o *Options) *Shared {
 	opts := o.withDefaults()
-	sh := &Shared{middlewares: make(map[string]*middleware), services: make(map[string]*service3), routed: make(map[string]bool), first: make(map[string]*element)}
+	sh := &Shared{middlewares: make(map[string]*middleware), services: make(map[string]*service3), routed: make(map[string]bool), stacks: make(map[string]stacks)}
 	for _, s := range subjects {
 		var unused Wants // Decode reports
 		if !slices.ContainsFunc(s.sortedKeys(), isTraefik3) || hidden(s, &opts, &unused) != "" {
 			continue
 		}
 		t := parseTraefik3(s)
-		sh.note("http.routers.", t.routers)
-		sh.note("http.services.", t.services)
-		sh.note("", t.others)
+		sh.addStacks("http", s, t.routers, t.services)
+		for _, network := range []string{rules.TCP, rules.UDP} {
+			sh.addStacks(network, s, t.elements(network, "routers"), t.elements(network, "services"))
+		}
 		for name, e := range t.middlewares {
 			if sh.middlewares[name] == nil {
 				sh.middlewares[name] = newMiddleware(e)
@@ -53,41 +55,30 @@ func Share(subjects []*Subject, o *Options) *Shared {
 	return sh
 }
 
-func (sh *Shared) note(group string, elements map[string]*element) {
-	for name, e := range elements {
-		if sh.first[group+name] == nil {
-			sh.first[group+name] = e
-		}
+// addStacks notes who has the services of a Subject.
+func (sh *Shared) addStacks(protocol string, s *Subject, routers, services map[string]*element) {
+	for name := range services {
+		key := protocol + "." + name
+		sh.stacks[key] = sh.stacks[key].with(s.Group, routersTo(name, routers, services))
 	}
 }
 
 // apart finds out whether a service of this Subject has the name of another's by
 // accident: stacks that know nothing of each other call both router and service
-// web. Traefik serves neither then. If so, only is what to add to the name; those that agree
-// about the router have it in common. Routers are the Subject's of that protocol.
-func (d *traefik3Decoder) apart(protocol, service string, routers map[string]*element) (only string) {
-	sh := d.o.Shared
-	if sh == nil {
+// web. Traefik serves neither then. If so, only is what to add to the name. Routers
+// and services are the Subject's of that protocol.
+func (d *traefik3Decoder) apart(protocol, service string, routers, services map[string]*element) (only string) {
+	if d.o.Shared == nil {
 		return ""
 	}
-	first := sh.first[protocol+".services."+service]
-	if first == nil || first.origin.Group == d.s.Group {
+	list, mine := d.o.Shared.stacks[protocol+"."+service], routersTo(service, routers, services)
+	if _, only = list.find(d.s.Group, mine); only == "" {
 		return ""
 	}
-	for _, name := range sortedNames(routers) {
-		mine, theirs := routers[name], sh.first[protocol+".routers."+name]
-		if ref, _ := localName(mine.text("service")); ref != "" && ref != service || theirs == nil || theirs.origin != first.origin {
-			continue
-		}
-		if mine.equal(theirs) {
-			return "" // on purpose
-		}
-		if only == "" {
-			only = "@" + normalize(cmp.Or(mine.text("rule"), mine.text("entryPoints")))
-			d.w.warn(d.s, mine.anyLabel(), "router %q and service %q are defined otherwise by %s; the two are kept apart, but other names would be clearer", name, service, first.origin.Origin)
-			d.w.Problems[len(d.w.Problems)-1].Other = theirs.origin.origin(theirs.anyLabel())
-		}
-	}
+	name := list[0].differing(mine)
+	theirs := list[0].routers[name]
+	d.w.warn(d.s, mine[name].anyLabel(), "router %q and service %q are defined otherwise by %s; the two are kept apart, but other names would be clearer", name, service, theirs.origin.Origin)
+	d.w.Problems[len(d.w.Problems)-1].Other = theirs.origin.origin(theirs.anyLabel())
 	return only
 }
 

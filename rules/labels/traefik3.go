@@ -119,6 +119,17 @@ func (t *traefik3) element(group, name string, s *Subject) *element {
 	return of[name]
 }
 
+// elements are those of TCP or UDP in a group, by name.
+func (t *traefik3) elements(network, group string) map[string]*element {
+	found := make(map[string]*element)
+	for key, e := range t.others {
+		if name, ok := strings.CutPrefix(key, network+"."+group+"."); ok {
+			found[name] = e
+		}
+	}
+	return found
+}
+
 // traefik3Decoder turns a Subject's elements into rules and groups.
 type traefik3Decoder struct {
 	*traefik3

@@ -223,7 +223,7 @@ func (d *traefik3Decoder) addServices() {
 	}
 	for _, name := range sortedNames(d.services) {
 		s := newService3(d.services[name])
-		s.group.Service.Name += d.apart("http", name, d.routers)
+		s.group.Service.Name += d.apart("http", name, d.routers, d.services)
 		d.own[name] = s
 		d.report(s.element, s.unsafe)
 		for _, f := range s.warnings {

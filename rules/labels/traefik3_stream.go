@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"strings"
 
 	"arzur.net/lb/health"
 	"arzur.net/lb/rules"
@@ -23,13 +22,13 @@ type streams struct {
 // addStreams makes the rules and groups of TCP or UDP routers and services.
 func (d *traefik3Decoder) addStreams(network string) {
 	t := &streams{traefik3Decoder: d, network: network, refuse: make(map[string]string), only: make(map[string]string)}
-	routers, services := t.elements("routers"), t.elements("services")
+	routers, services := t.elements(network, "routers"), t.elements(network, "services")
 	if len(routers) > 0 && len(services) == 0 {
 		services[d.s.Service] = newElement(d.s.Service, d.s)
 	}
 	for _, name := range sortedNames(services) {
 		t.fallback = name
-		t.only[name] = d.apart(network, name, routers)
+		t.only[name] = d.apart(network, name, routers, services)
 		t.addService(name, services[name])
 	}
 	if len(services) > 1 {
@@ -38,17 +37,6 @@ func (d *traefik3Decoder) addStreams(network string) {
 	for _, name := range sortedNames(routers) {
 		t.addRouter(name, routers[name])
 	}
-}
-
-// elements are those of the network in a group, by name.
-func (t *streams) elements(group string) map[string]*element {
-	found := make(map[string]*element)
-	for key, e := range t.others {
-		if name, ok := strings.CutPrefix(key, t.network+"."+group+"."); ok {
-			found[name] = e
-		}
-	}
-	return found
 }
 
 func (t *streams) service(name string) string { return name + t.only[name] + "@" + t.network }

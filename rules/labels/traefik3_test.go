@@ -2,6 +2,8 @@ package labels
 
 import (
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -458,4 +460,57 @@ func TestTraefik3_ServicesOfTwoStacks(t *testing.T) {
 	c.Labels["traefik.http.routers.other.rule"] = "Host(`c`)"
 	o.Shared = Share([]*Subject{a, c}, &o)
 	f(c, "web", "web@tcp")
+}
+
+// Stacks are kept apart by every router to a service, not by the first one alone.
+func TestTraefik3_StacksOfSeveralRouters(t *testing.T) {
+	// f has one stack for each of the labels; want are the services of their last groups.
+	f := func(want []string, lines ...string) {
+		t.Helper()
+		var subjects []*Subject
+		for i, l := range lines {
+			s := subject(strings.ReplaceAll(l, " ", "\n"))
+			s.Group = string(rune('a' + i))
+			s.Origin = "container " + s.Group
+			subjects = append(subjects, s)
+		}
+		o := DefaultOptions
+		o.Shared = Share(subjects, &o)
+		for i, s := range subjects {
+			w := Decode(s, &o)
+			require.Equal(t, want[i], w.Groups[len(w.Groups)-1].Service.Name, s.Origin)
+			for _, r := range w.Rules {
+				if !strings.HasPrefix(r.Service, "cc") {
+					require.Equal(t, want[i], r.Service, s.Origin)
+				}
+			}
+			apart := slices.ContainsFunc(w.Problems, func(p rules.Problem) bool { return strings.Contains(p.Reason, "kept apart") })
+			require.Equal(t, strings.Contains(want[i], "@"), apart, "%+v", w.Problems)
+		}
+	}
+	const (
+		service = " traefik.http.services.web.loadbalancer.server.port=80"
+		catch   = " traefik.http.routers.redirect.rule=PathPrefix(`/`) traefik.http.routers.redirect.middlewares=s traefik.http.middlewares.s.redirectscheme.scheme=https"
+	)
+	web := func(rule string) string { return "traefik.http.routers.web.rule=" + rule + service }
+	f([]string{"web", "web@Host-b-test"}, web("Host(`a.test`)")+catch, web("Host(`b.test`)")+catch)
+	f([]string{"web", "web", "web@Host-b"}, web("Host(`a`)")+catch, web("Host(`a`)")+catch, web("Host(`b`)")+catch)
+
+	// The first router of that name leads elsewhere, or the first stack has none.
+	elsewhere := "traefik.http.routers.web.rule=Host(`c`) traefik.http.routers.web.service=cc traefik.http.services.cc.loadbalancer.server.port=80"
+	own := " traefik.http.routers.web.service=web"
+	f([]string{"cc", "web", "web@Host-b"}, elsewhere, web("Host(`a`)")+own, web("Host(`b`)")+own)
+	f([]string{"web", "web", "web@Host-b"}, "traefik.http.routers.home.rule=Host(`c`)"+service, web("Host(`a`)"), web("Host(`b`)"))
+	f([]string{"web", "web", "web"}, web("Host(`a`)")+own, elsewhere+service, web("Host(`a`)")+own)
+
+	// Those that are apart from the first are apart from each other.
+	other := func(rule string) string { return " traefik.http.routers.x.rule=" + rule }
+	f([]string{"web", "web@Host-b", "web@Host-b@Host-z"}, web("Host(`a`)"), web("Host(`b`)")+other("Host(`y`)"), web("Host(`b`)")+other("Host(`z`)"))
+
+	// The way may lead over a weighted service.
+	weighted := func(rule string) string {
+		return "traefik.http.routers.web.rule=" + rule + " traefik.http.routers.web.service=both" +
+			" traefik.http.services.both.weighted.services[0].name=app traefik.http.services.app.loadbalancer.server.port=80"
+	}
+	f([]string{"app", "app@Host-b"}, weighted("Host(`a`)"), weighted("Host(`b`)"))
 }
