@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -96,7 +95,8 @@ func (d *document) notYAML(err error, data []byte) {
 			text += "; " + h.hint
 		}
 	}
-	d.failAt(brokenAt(data, line), "not YAML: %s", text)
+	s := search{left: mostParsed}
+	d.failAt(s.brokenAt(data, line), "not YAML: %s", text)
 }
 
 // syntaxHints say what people mostly did where the parser says something else.
@@ -112,33 +112,70 @@ var syntaxHints = []struct{ part, hint string }{
 	{"control characters", "is it a text file, in UTF-8?"},
 }
 
-// brokenAt is the line at which data stops being YAML: the one after the longest
-// part of it that can be read. The parser, which says atLeast, mostly means the
-// beginning of what is around, or does not say.
-func brokenAt(data []byte, atLeast int) int {
-	const most = 10_000 // lines; reading a part of more takes too long
-	const long = 30     // lines of a list in brackets, inside of which no part can be read
-	lines := bytes.SplitAfter(data, []byte("\n"))
-	if len(lines) > most {
+// mostParsed is how many bytes of a file are parsed again to find the line of a
+// mistake: a second's work.
+const mostParsed = 8 << 20
+
+// search is one for the line at which a file stops being YAML.
+type search struct {
+	left int // bytes that it may parse
+}
+
+// brokenAt is the line at which data, which is not YAML, stops being it: the one
+// after the longest part of it that can be read. That ends before the line at which
+// the parser gives up, and mostly right there. atLeast is what the parser says,
+// which mostly is where things around the mistake begin, or 0; that is the answer
+// if there is too much to parse.
+func (s *search) brokenAt(data []byte, atLeast int) int {
+	if !s.spend(len(data)) {
 		return atLeast
 	}
-	good := func(n int) bool { return isYAML(bytes.Join(lines[:n], nil)) }
-	for n := 0; ; {
-		n += sort.Search(len(lines)-n, func(i int) bool { return !good(n + i + 1) })
-		further := n + 2
-		for further < min(n+long, len(lines)) && !good(further) {
-			further++
+	r := &lineReader{data: data}
+	isYAML(r) // it is not, but read is where that shows
+	for part := data[:r.read]; ; {
+		part = part[:bytes.LastIndexByte(bytes.TrimSuffix(part, []byte("\n")), '\n')+1]
+		line := bytes.Count(part, []byte("\n")) + 1
+		if line <= atLeast || !s.spend(len(part)) {
+			return atLeast
 		}
-		if further >= min(n+long, len(lines)) {
-			return max(atLeast, n+1)
+		if isYAML(bytes.NewReader(part)) {
+			return line
 		}
-		n = further
 	}
 }
 
-// isYAML says whether all documents in data can be read.
-func isYAML(data []byte) bool {
-	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
+// spend says whether n more bytes may be parsed.
+func (s *search) spend(n int) bool {
+	if n > s.left {
+		return false
+	}
+	s.left -= n
+	return true
+}
+
+// lineReader gives a line at a time, so that it tells how far a parser came.
+type lineReader struct {
+	data []byte
+	read int // bytes of data
+}
+
+// Read implements io.Reader.
+func (r *lineReader) Read(p []byte) (int, error) {
+	rest := r.data[r.read:]
+	if len(rest) == 0 {
+		return 0, io.EOF
+	}
+	rest = rest[:min(len(rest), len(p))]
+	if end := bytes.IndexByte(rest, '\n'); end >= 0 {
+		rest = rest[:end+1]
+	}
+	r.read += copy(p, rest)
+	return len(rest), nil
+}
+
+// isYAML says whether all documents of r can be read.
+func isYAML(r io.Reader) bool {
+	for d := yaml.NewDecoder(r); ; {
 		var n yaml.Node
 		if err := d.Decode(&n); err != nil {
 			return errors.Is(err, io.EOF)
