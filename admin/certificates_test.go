@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ import (
 	"arzur.net/lb/certs"
 )
 
-// certificate is a self-signed one for names, until end.
+// certificate is a self-signed one for names and addresses, until end.
 func certificate(t *testing.T, end time.Time, names ...string) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -27,9 +28,15 @@ func certificate(t *testing.T, end time.Time, names ...string) *tls.Certificate 
 	template := x509.Certificate{
 		SerialNumber: big.NewInt(0xabc),
 		Subject:      pkix.Name{CommonName: "test"},
-		DNSNames:     names,
 		NotBefore:    time.Unix(0, 0),
 		NotAfter:     end,
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
 	require.NoError(t, err)
@@ -87,7 +94,12 @@ func TestExplain_SaysWhichCertificateClientsGet(t *testing.T) {
 		f("https://www.arzur.net", "certificate for arzur.net, *.arzur.net until 2100-01-02T00:00:00Z")
 		f("https://old.net", "certificate for old.net, expired on "+soon.UTC().Format(time.RFC3339))
 		f("https://other.net", "certificate for default.net, which is not for other.net")
-		f("https://10.0.0.1", "certificate for default.net until 2100-01-02T00:00:00Z")
+		f("https://10.0.0.1", "certificate for default.net, which is not for 10.0.0.1")
+
+		store.SetFiles([]*certs.Certificate{of(late, "arzur.net", "10.0.0.1", "2001:db8::1")}, nil)
+		f("https://10.0.0.1", "certificate for arzur.net, 10.0.0.1, 2001:db8::1 until 2100-01-02T00:00:00Z")
+		f("https://[2001:DB8::1]", "certificate for arzur.net, 10.0.0.1, 2001:db8::1 until 2100-01-02T00:00:00Z")
+		f("https://10.0.0.2", `no certificate for "10.0.0.2": the handshake is refused (unrecognized_name)`)
 	})
 }
 

@@ -132,21 +132,27 @@ func (a *asked) secure() bool { return defaultPorts[a.url.Scheme] == "443" }
 func (a *asked) certificate(store *certs.Store) string {
 	name := a.url.Hostname()
 	if a.at.IsValid() {
-		name = "" // clients ask for names alone
+		name = a.at.String() // a client asks for none then, and means where it connects to
 	}
 	var c *tls.Certificate
 	if store != nil {
 		c, _ = store.GetCertificate(&tls.ClientHelloInfo{ServerName: name})
 	}
-	switch {
-	case c == nil:
+	if c == nil {
 		return fmt.Sprintf("no certificate for %q: the handshake is refused (unrecognized_name)", name)
-	case time.Now().After(c.Leaf.NotAfter):
-		return fmt.Sprintf("certificate for %s, expired on %s", strings.Join(c.Leaf.DNSNames, ", "), c.Leaf.NotAfter.UTC().Format(time.RFC3339))
-	case name != "" && c.Leaf.VerifyHostname(name) != nil:
-		return fmt.Sprintf("certificate for %s, which is not for %s", strings.Join(c.Leaf.DNSNames, ", "), name)
 	}
-	return fmt.Sprintf("certificate for %s until %s", strings.Join(c.Leaf.DNSNames, ", "), c.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	names := slices.Clone(c.Leaf.DNSNames)
+	for _, ip := range c.Leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	text, end := "certificate for "+strings.Join(names, ", "), c.Leaf.NotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case time.Now().After(c.Leaf.NotAfter):
+		return text + ", expired on " + end
+	case c.Leaf.VerifyHostname(name) != nil:
+		return text + ", which is not for " + name
+	}
+	return text + " until " + end
 }
 
 // listeners are those that may get the request: of the port, at the address of
