@@ -62,7 +62,7 @@ func (s *Server) Config(settings *Settings, protos ...string) (*tls.Config, erro
 			c = strict
 		}
 	}
-	c.GetConfigForClient = p.choose
+	p.config, c.GetConfigForClient = c, p.choose
 	return c, nil
 }
 
@@ -83,6 +83,7 @@ func (s *Settings) suites() []uint16 {
 type policy struct {
 	store     *Store
 	version   uint16      // the lowest
+	config    *tls.Config // the usual one
 	strict    *tls.Config // asks for client certificates
 	hostnames []string    // for which strict is
 }
@@ -94,10 +95,29 @@ func (p *policy) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return c, nil
 		}
 	}
-	if slices.ContainsFunc(p.hostnames, func(h string) bool { return matches(h, asked(hello)) }) {
-		return p.strict, nil
+	c, name := p.config, asked(hello)
+	if slices.ContainsFunc(p.hostnames, func(h string) bool { return matches(h, name) }) {
+		c = p.strict
 	}
-	return nil, nil
+	if name != hello.ServerName {
+		c = reachedAt(name, c)
+	}
+	return c, nil
+}
+
+// reachedAt is c for a client that names no server: its tickets are bound to our
+// address instead, which a tls.ConnectionState does not tell.
+func reachedAt(address string, c *tls.Config) *tls.Config {
+	bound := c.Clone()
+	bound.WrapSession = func(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+		cs.ServerName = address
+		return c.WrapSession(cs, state)
+	}
+	bound.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		cs.ServerName = address
+		return c.UnwrapSession(ticket, cs)
+	}
+	return bound
 }
 
 // challenge is for an ACME server that looks for a name's tls-alpn-01, nil if
@@ -145,9 +165,9 @@ func (s *Server) withClientAuth(c *tls.Config, a *ClientAuth) (*tls.Config, erro
 }
 
 // bind lets tickets count only for the server name they were given for, as RFC
-// 6066 section 3 has it, and only while what was asked of the client is the
-// same and there is a certificate for the name still: a resumed handshake is
-// shown none.
+// 6066 section 3 has it, or the address (see reachedAt), and only while what was
+// asked of the client is the same and there is a certificate for the name still: a
+// resumed handshake is shown none.
 func (s *Server) bind(c *tls.Config, asked string) {
 	mark := func(cs *tls.ConnectionState) []byte {
 		return []byte("lb\x00" + asked + "\x00" + strings.Join(c.NextProtos, " ") + "\x00" + cs.ServerName)

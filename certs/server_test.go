@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"testing"
 	"time"
 
@@ -219,6 +220,26 @@ func TestServer_TicketsEndWithTheCertificate(t *testing.T) {
 	s.SetFiles(nil, nil)
 	_, _, _, err = handshake(t, server, client)
 	require.ErrorContains(t, err, "unrecognized name")
+}
+
+func TestServer_TicketsOfClientsThatNameNoServer(t *testing.T) {
+	a := newAuthority(t)
+	local := func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }
+	withdrawn, other := a.issue(t, nil, local), a.issue(t, []string{"arzur.net"})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		var s Store
+		s.SetFiles([]*Certificate{withdrawn.loaded(t, "127.0.0.1"), other.loaded(t, "arzur.net")}, nil)
+		server := config(t, &s, Settings{})
+		client := &tls.Config{ServerName: "127.0.0.1", RootCAs: a.pool, MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+		for _, resumed := range []bool{false, true} {
+			_, got, _, err := handshake(t, server, client)
+			require.NoError(t, err)
+			require.Equal(t, resumed, got.DidResume)
+		}
+		s.SetFiles([]*Certificate{other.loaded(t, "arzur.net")}, nil)
+		_, _, _, err := handshake(t, server, client)
+		require.ErrorContains(t, err, "unrecognized name")
+	}
 }
 
 func TestServer_TicketKeysRotate(t *testing.T) {
