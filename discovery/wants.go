@@ -30,8 +30,8 @@ type Reporter interface{ Report() Report }
 type Report struct {
 	Idle bool // nothing is asked of the Source, so that how it fares matters to nobody
 	Well bool // what it announces is as fresh as it can be
-	// Unheard says that there was nothing to announce yet, so that whoever knows what
-	// the Source said before knows more.
+	// Unheard says that something that was asked for has yet to be announced, so that
+	// whoever knows what the Source said before knows more.
 	Unheard bool
 	Text    string        // in words, for the operator: "3 names", "2 of 3 names do not resolve: ..."
 	Age     time.Duration // of what is in use although it may have changed since; 0 while all is well
