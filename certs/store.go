@@ -194,11 +194,12 @@ func (c *Certificate) order(o *Certificate, now time.Time) int {
 }
 
 // GetCertificate finds the certificate for a handshake: one that has the name
-// itself (or, for a client that names none, the address it has reached), then one with a wildcard for it, then the default one; and among
-// those the best that the client can do. Without one it returns nil, which
-// crypto/tls answers with the alert unrecognized_name, as long as the
-// tls.Config has no Certificates of its own. One that has ended is for want of a
-// better one. It takes no lock and parses nothing.
+// itself (or, for a client that names none, the address it has reached), then one
+// with a wildcard for it, then the default one; and among those the best that the
+// client can do. Without one it returns nil, which crypto/tls answers with the
+// alert unrecognized_name, as long as the tls.Config has no Certificates of its
+// own. One that has ended is for want of a better one. It takes no lock and parses
+// nothing.
 func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now := time.Now()
 	list := s.current.Load().find(asked(hello), now)
