@@ -52,7 +52,8 @@ func (x *Exchange) compose(r *http1.Request) *failure {
 	var edited rules.Rewritten
 	if x.entry.Rewrites() {
 		ok := false
-		if edited, ok = x.entry.Rewrite(x.plainPath(rule)); !ok {
+		k.edited = rule.AppendPath(k.edited[:0], k.match.Path)
+		if edited, ok = x.entry.Rewrite(k.edited); !ok {
 			return &failures[badPath]
 		}
 	}
@@ -110,20 +111,12 @@ func (x *Exchange) appendTarget(b []byte, r *http1.Request, rule *rules.Rule, re
 	case rewritten != nil:
 		b = append(b, rewritten...)
 	default:
-		b = append(b, x.plainPath(rule)...)
+		b = rule.AppendPath(b, x.core.match.Path)
 	}
 	if r.HasQuery {
 		b = append(append(b, '?'), r.Query...)
 	}
 	return b
-}
-
-// plainPath is the path after the plain edits of the rule, which was compared
-// with the clean path. It is scratch of the core.
-func (x *Exchange) plainPath(rule *rules.Rule) []byte {
-	k := x.core
-	k.edited = rule.AppendPath(k.edited[:0], k.match.Path)
-	return k.edited
 }
 
 func (x *Exchange) appendHostField(b []byte, r *http1.Request, rule *rules.Rule) []byte {
