@@ -28,18 +28,10 @@ type prices struct {
 // round by round. The order turns as in measureSpeed.
 func measurePrices(ctx context.Context, o options, s site, contenders []contender, what string, kinds []kind) (results []prices, err error) {
 	fmt.Printf("%s: %d rounds of %s\n", what, o.rounds, o.duration)
-	var all []running
-	defer func() {
-		for _, r := range all {
-			r.stop()
-		}
-	}()
-	for _, c := range contenders {
-		p, addr, err := c.start(s)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, running{c, p, addr, s})
+	all, stop, err := startAll(s, contenders)
+	defer stop()
+	if err != nil {
+		return nil, err
 	}
 	paid := make([][][]float64, len(all)) // by contender and kind
 	for n := range o.rounds {

@@ -35,21 +35,30 @@ type running struct {
 	site site
 }
 
-// measureSpeed starts all contenders and loads one after another, round by round.
-// The order turns by one place each round, so that nobody always follows the same one.
-func measureSpeed(ctx context.Context, o options, s site, contenders []contender) ([]speed, error) {
-	var all []running
-	defer func() {
+// startAll starts all contenders. stop ends those that run, after an error too.
+func startAll(s site, contenders []contender) (all []running, stop func(), err error) {
+	stop = func() {
 		for _, r := range all {
 			r.stop()
 		}
-	}()
+	}
 	for _, c := range contenders {
 		p, addr, err := c.start(s)
 		if err != nil {
-			return nil, err
+			return all, stop, err
 		}
 		all = append(all, running{c, p, addr, s})
+	}
+	return all, stop, nil
+}
+
+// measureSpeed starts all contenders and loads one after another, round by round.
+// The order turns by one place each round, so that nobody always follows the same one.
+func measureSpeed(ctx context.Context, o options, s site, contenders []contender) ([]speed, error) {
+	all, stop, err := startAll(s, contenders)
+	defer stop()
+	if err != nil {
+		return nil, err
 	}
 
 	var results []speed
